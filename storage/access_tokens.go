@@ -1,0 +1,122 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ory/fosite"
+)
+
+// CreateAccessTokenSession stores an access token under its signature. The
+// request's id names the grant it stands under, which must be live, else the
+// error is [fosite.ErrNotFound]; if the token outlives the grant, the grant is
+// extended. A client_credentials token stands under no grant: its client must
+// be there and not suspended.
+//
+// The token ends when the session says; if it does not, the token does not end
+// before its grant.
+func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, r fosite.Requester) error {
+	const doing = "create access token"
+	if signature == "" {
+		return fosite.ErrNotFound
+	}
+	q, err := s.encode(ctx, r)
+	if err != nil {
+		return explain(doing, err)
+	}
+	key := digest(signature)
+	sealed, err := s.sealer.seal(sealAccess, key, q.plain)
+	if err != nil {
+		return explain(doing, err)
+	}
+	now := micros(s.now())
+	expires := q.expiresAt(fosite.AccessToken, time.Time{})
+
+	if isClientCredentials(r) {
+		return s.do(ctx, doing, func(ctx context.Context, c conn) error {
+			n, err := c.exec(ctx, `INSERT INTO oauthreg_access_tokens
+				(signature, grant_id, client_id, incarnation, subject, request, created_at, expires_at)
+				SELECT ?, ?, c.id, c.incarnation, ?, ?, ?, ? FROM oauthreg_clients c WHERE c.id = ? AND c.suspended_at IS NULL`,
+				key, q.id, q.subject, sealed, now, expires, q.clientID)
+			if err == nil && n == 0 {
+				return fmt.Errorf("the client is not registered or suspended: %w", fosite.ErrNotFound)
+			}
+			return err
+		})
+	}
+	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
+		n, err := c.exec(ctx, `INSERT INTO oauthreg_access_tokens
+			(signature, grant_id, client_id, subject, request, created_at, expires_at)
+			SELECT ?, g.id, ?, ?, ?, ?, ? FROM oauthreg_grants g WHERE g.id = ? AND g.revoked_at IS NULL AND g.expires_at > ?`,
+			key, q.clientID, q.subject, sealed, now, expires, q.id, now)
+		if err == nil && n == 0 {
+			return errGrantOver
+		}
+		if err != nil || expires == never {
+			return err
+		}
+		return extendGrant(ctx, c, q.id, now, expires)
+	})
+}
+
+// GetAccessTokenSession finds an access token by its signature.
+// [fosite.ErrNotFound] when it is unknown or expired, when its grant was
+// revoked or has ended, or when its client is suspended or gone. The stored
+// session is written into session, unless that is nil.
+func (s *Store) GetAccessTokenSession(ctx context.Context, signature string, session fosite.Session) (fosite.Requester, error) {
+	const doing = "get access token"
+	if signature == "" {
+		return nil, fosite.ErrNotFound
+	}
+	key := digest(signature)
+	now := micros(s.now())
+	var (
+		o      owner
+		id     string
+		sealed []byte
+	)
+	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		// A token without a grant belongs to the client as it was when the
+		// token was issued, not to another that was given its id later.
+		found, err := c.one(ctx, "SELECT a.request, a.grant_id, "+ownerColumns+`
+			FROM oauthreg_access_tokens a
+			JOIN oauthreg_clients c ON c.id = a.client_id
+			LEFT JOIN oauthreg_grants g ON g.id = a.grant_id
+			WHERE a.signature = ? AND a.expires_at > ? AND c.suspended_at IS NULL
+			AND (a.incarnation = c.incarnation OR a.incarnation IS NULL AND g.revoked_at IS NULL AND g.expires_at > ?)`,
+			[]any{key, now, now}, append([]any{&sealed, &id}, o.dest()...)...)
+		if err == nil && !found {
+			return fosite.ErrNotFound
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.decode(ctx, sealAccess, key, sealed, id, o, session)
+	if err != nil {
+		return nil, explain(doing, err)
+	}
+	return r, nil
+}
+
+// DeleteAccessTokenSession removes that one token; its grant and the grant's
+// other tokens stay. Nil when there is none.
+func (s *Store) DeleteAccessTokenSession(ctx context.Context, signature string) error {
+	if signature == "" {
+		return nil
+	}
+	key := digest(signature)
+	return s.do(ctx, "delete access token", func(ctx context.Context, c conn) error {
+		_, err := c.exec(ctx, "DELETE FROM oauthreg_access_tokens WHERE signature = ?", key)
+		return err
+	})
+}
+
+// RevokeAccessToken revokes the grant of that id with all its codes and tokens
+// (RFC 7009 §2.1), or, where the id is that of a client_credentials request,
+// the request's access tokens. Nil when there is nothing.
+func (s *Store) RevokeAccessToken(ctx context.Context, requestID string) error {
+	return s.revokeRequest(ctx, "revoke access token", requestID)
+}

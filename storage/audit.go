@@ -1,0 +1,90 @@
+package storage
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/binary"
+	"encoding/json"
+	"time"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+)
+
+// auditInsert is the write that adds a record, which belongs into the
+// transaction of the change that it tells. A record without an id or a time is
+// given them.
+func (s *Store) auditInsert(a oauthreg.AuditRecord) (func(context.Context, conn) error, error) {
+	if a.Time.IsZero() {
+		a.Time = s.now()
+	}
+	if a.ID == "" {
+		var err error
+		if a.ID, err = uuid7(a.Time); err != nil {
+			return nil, err
+		}
+	}
+	before, after := jsonColumn(a.Before), jsonColumn(a.After)
+	return func(ctx context.Context, c conn) error {
+		_, err := c.exec(ctx, `INSERT INTO oauthreg_audit_log
+			(id, at, action, actor_kind, actor_id, actor_request_id, actor_address, client_id, org_id, project_id, before_json, after_json)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			a.ID, micros(a.Time), a.Action, a.Actor.Kind, a.Actor.ID, a.Actor.RequestID, a.Actor.Address,
+			a.ClientID, a.OrgID, a.ProjectID, before, after)
+		return err
+	}, nil
+}
+
+// jsonColumn is NULL for a JSON null.
+func jsonColumn(v json.RawMessage) any {
+	if len(v) == 0 || string(v) == "null" {
+		return nil
+	}
+	return string(v)
+}
+
+// uuid7 is a UUID of version 7 (RFC 9562 §5.7): ids are in order of time.
+func uuid7(t time.Time) (string, error) {
+	var b [16]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", err
+	}
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(t.UnixMilli()))
+	copy(b[:6], ms[2:])
+	return formatUUID(b[:], 7), nil
+}
+
+// AuditRecords returns records of changes; see [oauthreg.Store]. A limit above
+// 1000 counts as 1000. Records are never deleted by the store.
+func (s *Store) AuditRecords(ctx context.Context, q oauthreg.AuditQuery) ([]oauthreg.AuditRecord, error) {
+	var w where
+	w.is("client_id", q.ClientID)
+	w.is("org_id", q.OrgID)
+	w.is("project_id", q.ProjectID)
+	w.is("action", q.Action)
+	if q.BeforeID != "" {
+		w.and("id < ?", q.BeforeID)
+	}
+	var records []oauthreg.AuditRecord
+	err := s.read(ctx, "list audit records", func(ctx context.Context, c conn) error {
+		return c.each(ctx, `SELECT id, at, action, actor_kind, actor_id, actor_request_id, actor_address, client_id, org_id, project_id, before_json, after_json
+			FROM oauthreg_audit_log`+w.sql()+" ORDER BY id DESC LIMIT ?", append(w.args, page(q.Limit)), func(scan func(...any) error) error {
+			var a oauthreg.AuditRecord
+			var at int64
+			var before, after sql.NullString
+			err := scan(&a.ID, &at, &a.Action, &a.Actor.Kind, &a.Actor.ID, &a.Actor.RequestID, &a.Actor.Address,
+				&a.ClientID, &a.OrgID, &a.ProjectID, &before, &after)
+			a.Time = fromMicros(at)
+			if before.Valid {
+				a.Before = json.RawMessage(before.String)
+			}
+			if after.Valid {
+				a.After = json.RawMessage(after.String)
+			}
+			records = append(records, a)
+			return err
+		})
+	})
+	return records, err
+}

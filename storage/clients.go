@@ -1,0 +1,321 @@
+package storage
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+)
+
+// A client is stored whole, as the JSON of its record; the columns beside it
+// are what queries select and order by. Two numbers are the store's own:
+// revision counts its changes, whatever the registry does with Client.Version;
+// incarnation is drawn at random when the row is inserted, so that a deleted
+// client's tokens do not come alive when its id is registered again.
+
+// InsertClient adds a client; see [oauthreg.Store].
+func (s *Store) InsertClient(ctx context.Context, rec oauthreg.Record, audit oauthreg.AuditRecord) error {
+	const doing = "insert client"
+	row, err := clientRow(rec)
+	if err != nil {
+		return explain(doing, err)
+	}
+	if rec.Client.ID == "" || rec.Client.ClientID == "" {
+		return explain(doing, errors.New("the client has no id"))
+	}
+	var random [8]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return explain(doing, err)
+	}
+	incarnation := int64(binary.BigEndian.Uint64(random[:]) >> 1)
+	insertAudit, err := s.auditInsert(audit)
+	if err != nil {
+		return explain(doing, err)
+	}
+	return s.write(ctx, doing, func(ctx context.Context, c conn) error {
+		_, err := c.exec(ctx, "INSERT INTO oauthreg_clients (id, client_id, incarnation, revision, "+clientColumns+") VALUES (?, ?, ?, 1, "+marks(len(row))+")",
+			append([]any{rec.Client.ID, rec.Client.ClientID, incarnation}, row...)...)
+		if err != nil {
+			return err
+		}
+		return insertAudit(ctx, c)
+	})
+}
+
+// clientColumns are the columns that an update may change, in the order of clientRow.
+const clientColumns = "org_id, project_id, user_id, name, name_folded, type, grant_types, verified, self_registered, suspended_at, " +
+	"created_at, updated_at, version, data, secrets, registration_token"
+
+// clientRow is the stored form of a record, without its ids.
+func clientRow(rec oauthreg.Record) ([]any, error) {
+	k := rec.Client
+	data, err := json.Marshal(k)
+	if err != nil {
+		return nil, fmt.Errorf("encode client: %w", err)
+	}
+	secrets := []byte("[]")
+	if len(rec.Secrets) > 0 {
+		if secrets, err = json.Marshal(rec.Secrets); err != nil {
+			return nil, fmt.Errorf("encode secrets: %w", err)
+		}
+	}
+	var token any
+	if len(rec.RegistrationToken) > 0 {
+		token = rec.RegistrationToken
+	}
+	return []any{
+		k.OrgID, k.ProjectID, k.UserID, k.Name, foldASCII(k.Name), string(k.Type), grantTypesText(k.GrantTypes),
+		flag(k.Verified), flag(k.SelfRegistered), maybe(k.SuspendedAt),
+		micros(k.CreatedAt), micros(k.UpdatedAt), k.Version, string(data), string(secrets), token,
+	}, nil
+}
+
+// flag is the stored form of a boolean.
+func flag(v bool) int64 {
+	if v {
+		return 1
+	}
+	return 0
+}
+
+// grantTypesText is a list in which one type is found as " type ".
+func grantTypesText(types []string) string {
+	if len(types) == 0 {
+		return ""
+	}
+	return " " + strings.Join(types, " ") + " "
+}
+
+// foldASCII lowers A to Z and nothing else.
+func foldASCII(v string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, v)
+}
+
+// storedClient is a record with what a change must still find unchanged.
+type storedClient struct {
+	oauthreg.Record
+	incarnation, revision int64
+}
+
+// Client returns a client's record; see [oauthreg.Store].
+func (s *Store) Client(ctx context.Context, ref oauthreg.Ref) (oauthreg.Record, error) {
+	stored, err := s.client(ctx, "get client", ref)
+	return stored.Record, err
+}
+
+func (s *Store) client(ctx context.Context, doing string, ref oauthreg.Ref) (storedClient, error) {
+	var k storedClient
+	var w where
+	w.is("id", ref.ID)
+	w.is("client_id", ref.ClientID)
+	if len(w.conditions) == 0 { // it names no client
+		return k, oauthreg.ErrNotFound
+	}
+	w.is("org_id", ref.OrgID)
+	w.is("project_id", ref.ProjectID)
+	var data, secrets, token []byte
+	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		found, err := c.one(ctx, "SELECT data, secrets, registration_token, incarnation, revision FROM oauthreg_clients"+w.sql(), w.args,
+			&data, &secrets, &token, &k.incarnation, &k.revision)
+		if err == nil && !found {
+			return oauthreg.ErrNotFound
+		}
+		return err
+	})
+	if err != nil {
+		return k, err
+	}
+	if err := errors.Join(json.Unmarshal(data, &k.Client), json.Unmarshal(secrets, &k.Secrets)); err != nil {
+		return k, explain(doing, err)
+	}
+	if len(k.Secrets) == 0 {
+		k.Secrets = nil
+	}
+	if len(token) > 0 {
+		k.RegistrationToken = token
+	}
+	return k, nil
+}
+
+// ListClients returns a page of clients; see [oauthreg.Store]. A limit above
+// 1000 counts as 1000.
+func (s *Store) ListClients(ctx context.Context, q oauthreg.ListQuery) ([]oauthreg.Client, int, error) {
+	const doing = "list clients"
+	var w where
+	w.is("org_id", q.OrgID)
+	w.is("project_id", q.ProjectID)
+	w.is("client_id", q.ClientID)
+	w.is("name", q.Name)
+	w.is("type", string(q.Type))
+	if q.NameContains != "" {
+		w.and(s.sql.d.contains("name_folded"), foldASCII(q.NameContains))
+	}
+	if q.GrantType != "" {
+		if strings.Contains(q.GrantType, " ") { // no type is called so, but two in a row are found
+			w.and("1 = 0")
+		}
+		w.and(s.sql.d.contains("grant_types"), " "+q.GrantType+" ")
+	}
+	if q.Verified != nil {
+		w.and("verified = ?", flag(*q.Verified))
+	}
+	if q.SelfRegistered != nil {
+		w.and("self_registered = ?", flag(*q.SelfRegistered))
+	}
+	if q.Suspended != nil {
+		if *q.Suspended {
+			w.and("suspended_at IS NOT NULL")
+		} else {
+			w.and("suspended_at IS NULL")
+		}
+	}
+	count, countArgs := "SELECT COUNT(*) FROM oauthreg_clients"+w.sql(), w.args
+	if !q.AfterCreatedAt.IsZero() || q.AfterID != "" {
+		at := micros(q.AfterCreatedAt)
+		w.and("(created_at < ? OR created_at = ? AND id < ?)", at, at, q.AfterID)
+	}
+
+	var clients []oauthreg.Client
+	total := -1
+	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		if q.Count {
+			if _, err := c.one(ctx, count, countArgs, &total); err != nil {
+				return err
+			}
+		}
+		return c.each(ctx, "SELECT data FROM oauthreg_clients"+w.sql()+" ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?",
+			append(w.args, page(q.Limit), max(q.Offset, 0)), func(scan func(...any) error) error {
+				var data []byte
+				if err := scan(&data); err != nil {
+					return err
+				}
+				var k oauthreg.Client
+				if err := json.Unmarshal(data, &k); err != nil {
+					return err
+				}
+				clients = append(clients, k)
+				return nil
+			})
+	})
+	return clients, total, err
+}
+
+// maxRevisions is how often a change is made again because another came
+// between its reading and its writing.
+const maxRevisions = 10
+
+// UpdateClient changes a client; see [oauthreg.Store]. change runs outside the
+// transaction, which checks that the client is still the one that change saw;
+// if not, change runs again, up to ten times before it is
+// [oauthreg.ErrConflict]. The ids can not be changed.
+func (s *Store) UpdateClient(ctx context.Context, ref oauthreg.Ref, change func(*oauthreg.Record) (*oauthreg.AuditRecord, error)) error {
+	return s.revise(ctx, "update client", ref, func(k storedClient) (func(context.Context, conn) (bool, error), error) {
+		rec := oauthreg.Record{Client: k.Client.Clone(), RegistrationToken: k.RegistrationToken}
+		rec.Secrets = append(rec.Secrets, k.Secrets...)
+		audit, err := change(&rec)
+		if err != nil || audit == nil {
+			return nil, err
+		}
+		if rec.Client.ID != k.Client.ID || rec.Client.ClientID != k.Client.ClientID {
+			return nil, errors.New("storage: update client: the change touches the client's ids")
+		}
+		row, err := clientRow(rec)
+		if err != nil {
+			return nil, explain("update client", err)
+		}
+		insertAudit, err := s.auditInsert(*audit)
+		if err != nil {
+			return nil, explain("update client", err)
+		}
+		gone := removedSecrets(k.Secrets, rec.Secrets)
+		return func(ctx context.Context, c conn) (bool, error) {
+			n, err := c.exec(ctx, "UPDATE oauthreg_clients SET revision = revision + 1, "+strings.ReplaceAll(clientColumns, ",", " = ?,")+" = ?"+
+				" WHERE id = ? AND incarnation = ? AND revision = ?",
+				append(row, k.Client.ID, k.incarnation, k.revision)...)
+			if err != nil || n == 0 {
+				return false, err
+			}
+			if err := forgetSecrets(ctx, c, gone); err != nil {
+				return false, err
+			}
+			return true, insertAudit(ctx, c)
+		}, nil
+	})
+}
+
+// DeleteClient removes a client; see [oauthreg.Store]. Its consents go in the
+// same transaction, and its grants are revoked in it, which ends their codes
+// and tokens; the rows of those are left to [Store.Sweep]. describe runs
+// outside the transaction, and again if the client changes meanwhile.
+func (s *Store) DeleteClient(ctx context.Context, ref oauthreg.Ref, describe func(oauthreg.Record) (oauthreg.AuditRecord, error)) error {
+	return s.revise(ctx, "delete client", ref, func(k storedClient) (func(context.Context, conn) (bool, error), error) {
+		gone := removedSecrets(k.Secrets, nil)
+		audit, err := describe(k.Record)
+		if err != nil {
+			return nil, err
+		}
+		insertAudit, err := s.auditInsert(audit)
+		if err != nil {
+			return nil, explain("delete client", err)
+		}
+		id, now := k.Client.ID, micros(s.now())
+		return func(ctx context.Context, c conn) (bool, error) {
+			n, err := c.exec(ctx, "DELETE FROM oauthreg_clients WHERE id = ? AND incarnation = ? AND revision = ?", id, k.incarnation, k.revision)
+			if err != nil || n == 0 {
+				return false, err
+			}
+			if _, err := c.exec(ctx, "DELETE FROM oauthreg_consents WHERE client_id = ?", id); err != nil {
+				return false, err
+			}
+			if _, err := c.exec(ctx, "UPDATE oauthreg_grants SET revoked_at = ? WHERE client_id = ? AND revoked_at IS NULL", now, id); err != nil {
+				return false, err
+			}
+			if _, err := c.exec(ctx, "DELETE FROM oauthreg_interactions WHERE client_id = ?", id); err != nil {
+				return false, err
+			}
+			if err := forgetSecrets(ctx, c, gone); err != nil {
+				return false, err
+			}
+			return true, insertAudit(ctx, c)
+		}, nil
+	})
+}
+
+// revise reads a client, lets plan make a write of it, and runs that. The write
+// reports false when the client is no longer the one that was read; then it
+// starts again. A plan without a write ends it.
+func (s *Store) revise(ctx context.Context, doing string, ref oauthreg.Ref, plan func(storedClient) (func(context.Context, conn) (bool, error), error)) error {
+	for range maxRevisions {
+		k, err := s.client(ctx, doing, ref)
+		if err != nil {
+			return err
+		}
+		write, err := plan(k)
+		if err != nil || write == nil {
+			return err
+		}
+		err = s.write(ctx, doing, func(ctx context.Context, c conn) error {
+			ok, err := write(ctx, c)
+			if err == nil && !ok {
+				return errRevised
+			}
+			return err
+		})
+		if !errors.Is(err, errRevised) {
+			return err
+		}
+	}
+	return oauthreg.ErrConflict
+}
+
+var errRevised = errors.New("the client changed meanwhile")

@@ -1,0 +1,223 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+	"sync"
+)
+
+// backend is how statements reach a database. There are three: our own SQLite
+// (sqlite.go), a database the host opened and a transaction the host began
+// (host.go).
+type backend interface {
+	// read runs fn against committed state; in a host's transaction, against
+	// what that transaction sees. fn must not call read or write.
+	read(ctx context.Context, fn func(context.Context, conn) error) error
+	// write runs fn in one transaction and returns after it is durable. An
+	// error of fn, or its panic, undoes what fn did and nothing else. fn may
+	// run more than once. It is not run when ctx has ended; once it runs, its
+	// outcome is waited for.
+	write(ctx context.Context, fn func(context.Context, conn) error) error
+	close() error
+}
+
+// pool is the part of gorm.ConnPool that statements run on: a connection
+// pool, a connection or a transaction. Statements go there directly. gorm's
+// query builder is not between them: on the paths of a token request it costs
+// as much as SQLite itself, and it turns empty values into absent conditions.
+type pool interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// conn is the one way to run a statement. Its errors are classified, see
+// dialect.classify.
+type conn struct {
+	pool pool
+	sql  *statements
+}
+
+// exec runs a statement and returns how many rows it affected: matched, or on
+// MySQL changed, so an update that decides something must always change its row.
+func (c conn) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	res, err := c.pool.ExecContext(ctx, c.sql.of(query), args...)
+	if err != nil {
+		return 0, c.sql.d.classify(err)
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return 0, c.sql.d.classify(err)
+	}
+	return n, nil
+}
+
+// one reads one row into dest and reports whether there was one.
+func (c conn) one(ctx context.Context, query string, args []any, dest ...any) (bool, error) {
+	found := false
+	err := c.each(ctx, query, args, func(scan func(...any) error) error {
+		if found {
+			return nil
+		}
+		found = true
+		return scan(dest...)
+	})
+	return found, err
+}
+
+// each calls row for every row that the query returns; the rest is dropped
+// when row returns an error.
+func (c conn) each(ctx context.Context, query string, args []any, row func(scan func(dest ...any) error) error) error {
+	rows, err := c.pool.QueryContext(ctx, c.sql.of(query), args...)
+	if err != nil {
+		return c.sql.d.classify(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return c.sql.d.classify(rows.Err())
+}
+
+// script runs statements that end in a semicolon at the end of a line, one by
+// one: not every driver takes several in one call.
+func (c conn) script(ctx context.Context, text string) error {
+	for _, statement := range splitScript(text) {
+		if _, err := c.pool.ExecContext(unprepared(ctx), c.sql.of(statement)); err != nil {
+			return c.sql.d.classify(err)
+		}
+	}
+	return nil
+}
+
+func splitScript(text string) []string {
+	var out []string
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		code := strings.TrimSpace(line)
+		if code == "" || strings.HasPrefix(code, "--") {
+			continue
+		}
+		b.WriteString(line)
+		if strings.HasSuffix(code, ";") {
+			out = append(out, b.String())
+			b.Reset()
+		}
+	}
+	if strings.TrimSpace(b.String()) != "" {
+		out = append(out, b.String())
+	}
+	return out
+}
+
+// where collects the conditions of a query and their bound values.
+type where struct {
+	conditions []string
+	args       []any
+}
+
+// and adds a condition.
+func (w *where) and(condition string, args ...any) {
+	w.conditions = append(w.conditions, condition)
+	w.args = append(w.args, args...)
+}
+
+// is adds column = value unless the value is empty, which does not restrict.
+func (w *where) is(column, value string) {
+	if value != "" {
+		w.and(column+" = ?", value)
+	}
+}
+
+// sql is the WHERE clause, or nothing when there are no conditions.
+func (w *where) sql() string {
+	if len(w.conditions) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(w.conditions, " AND ")
+}
+
+// marks is a list of n bound values: "?, ?, ?".
+func marks(n int) string {
+	return strings.TrimSuffix(strings.Repeat("?, ", n), ", ")
+}
+
+// page keeps a limit within what the interfaces allow: 1 to 1000, 100 when unset.
+func page(limit int) int {
+	switch {
+	case limit <= 0:
+		return 100
+	case limit > 1000:
+		return 1000
+	}
+	return limit
+}
+
+// prepared runs statements on a connection or a pool, each prepared once. Only
+// our own SQLite needs it; a host's *gorm.DB prepares if the host wants it to.
+type prepared struct {
+	db interface {
+		pool
+		PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+	}
+	mu    sync.RWMutex
+	stmts map[string]*sql.Stmt
+}
+
+// maxPrepared bounds the cache: the texts of listings vary with their filters.
+const maxPrepared = 256
+
+type unpreparedKey struct{}
+
+// unprepared marks the context of statements that run once.
+func unprepared(ctx context.Context) context.Context {
+	return context.WithValue(ctx, unpreparedKey{}, true)
+}
+
+func (p *prepared) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
+	p.mu.RLock()
+	st := p.stmts[query]
+	full := len(p.stmts) >= maxPrepared
+	p.mu.RUnlock()
+	if st != nil || full || ctx.Value(unpreparedKey{}) != nil {
+		return st, nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if st := p.stmts[query]; st != nil {
+		return st, nil
+	}
+	st, err := p.db.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	if p.stmts == nil {
+		p.stmts = make(map[string]*sql.Stmt)
+	}
+	p.stmts[query] = st
+	return st, nil
+}
+
+func (p *prepared) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	st, err := p.stmt(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	if st == nil {
+		return p.db.ExecContext(ctx, query, args...)
+	}
+	return st.ExecContext(ctx, args...)
+}
+
+func (p *prepared) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	st, err := p.stmt(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	if st == nil {
+		return p.db.QueryContext(ctx, query, args...)
+	}
+	return st.QueryContext(ctx, args...)
+}

@@ -1,0 +1,218 @@
+package storage
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+)
+
+const consentColumns = "k.id, k.client_id, k.subject, k.scopes, k.resources, k.created_at, k.last_used_at"
+
+func scanConsent(scan func(...any) error) (oauthreg.Consent, error) {
+	var (
+		k                 oauthreg.Consent
+		scopes, resources []byte
+		created, lastUsed int64
+	)
+	if err := scan(&k.ID, &k.ClientID, &k.Subject, &scopes, &resources, &created, &lastUsed); err != nil {
+		return k, err
+	}
+	k.CreatedAt, k.LastUsedAt = fromMicros(created), fromMicros(lastUsed)
+	return k, readLists(scopes, &k.Scopes, resources, &k.Resources)
+}
+
+// consentID is the id of the one consent that a client and a subject can have
+// between them. It follows from the two, so that a grant made in the same
+// transaction can name it before it is written. The form is that of a UUID of
+// version 8 (RFC 9562 §5.8).
+func consentID(clientID, subject string) string {
+	h := sha256.Sum256([]byte("oauthreg consent\x00" + clientID + "\x00" + subject))
+	return formatUUID(h[:16], 8)
+}
+
+// formatUUID writes 16 bytes as a UUID of a version, changing the bits that
+// say so.
+func formatUUID(b []byte, version byte) string {
+	b = slices.Clone(b)
+	b[6] = b[6]&0x0f | version<<4
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
+}
+
+// Consent returns the remembered consent; see [oauthreg.GrantStore].
+func (s *Store) Consent(ctx context.Context, clientID, subject string) (oauthreg.Consent, error) {
+	var k oauthreg.Consent
+	if clientID == "" || subject == "" {
+		return k, oauthreg.ErrNotFound
+	}
+	err := s.read(ctx, "get consent", func(ctx context.Context, c conn) error {
+		found := false
+		err := c.each(ctx, "SELECT "+consentColumns+" FROM oauthreg_consents k WHERE k.id = ?",
+			[]any{consentID(clientID, subject)}, func(scan func(...any) error) (err error) {
+				found = true
+				k, err = scanConsent(scan)
+				return err
+			})
+		if err == nil && !found {
+			return oauthreg.ErrNotFound
+		}
+		return err
+	})
+	return k, err
+}
+
+// SaveConsent adds or widens; see [oauthreg.GrantStore]. The id follows from
+// the client and the subject (k.ID is ignored), so it is known in a transaction
+// too and is the same when a revoked consent is given again.
+func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, error) {
+	const doing = "save consent"
+	if k.ClientID == "" || k.Subject == "" {
+		return "", explain(doing, errors.New("the consent has no client or no subject"))
+	}
+	if k.CreatedAt.IsZero() {
+		k.CreatedAt = s.now()
+	}
+	if k.LastUsedAt.IsZero() {
+		k.LastUsedAt = k.CreatedAt
+	}
+	id := consentID(k.ClientID, k.Subject)
+	wantScopes, wantResources := union(nil, k.Scopes), union(nil, k.Resources)
+	scopes, err := listJSON(wantScopes)
+	if err != nil {
+		return "", explain(doing, err)
+	}
+	resources, err := listJSON(wantResources)
+	if err != nil {
+		return "", explain(doing, err)
+	}
+	err = s.do(ctx, doing, func(ctx context.Context, c conn) error {
+		n, err := c.exec(ctx, `INSERT INTO oauthreg_consents (id, client_id, subject, scopes, resources, created_at, last_used_at, uses)
+			VALUES (?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING`,
+			id, k.ClientID, k.Subject, scopes, resources, micros(k.CreatedAt), micros(k.LastUsedAt))
+		if err != nil || n == 1 {
+			return err
+		}
+		var haveScopes, haveResources []byte
+		found, err := c.one(ctx, "SELECT scopes, resources FROM oauthreg_consents WHERE id = ?"+c.sql.d.forUpdate,
+			[]any{id}, &haveScopes, &haveResources)
+		if err != nil {
+			return err
+		}
+		if !found { // revoked between the two statements, where that can be
+			return oauthreg.ErrConflict
+		}
+		var have oauthreg.Consent
+		if err := readLists(haveScopes, &have.Scopes, haveResources, &have.Resources); err != nil {
+			return err
+		}
+		joinedScopes, err := listJSON(union(have.Scopes, wantScopes))
+		if err != nil {
+			return err
+		}
+		joinedResources, err := listJSON(union(have.Resources, wantResources))
+		if err != nil {
+			return err
+		}
+		_, err = c.exec(ctx, "UPDATE oauthreg_consents SET scopes = ?, resources = ?, last_used_at = ?, uses = uses + 1 WHERE id = ?",
+			joinedScopes, joinedResources, micros(k.LastUsedAt), id)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return id, nil
+}
+
+// union is a without repetitions, and what b has beyond it.
+func union(a, b []string) []string {
+	out := make([]string, 0, len(a)+len(b))
+	for _, list := range [][]string{a, b} {
+		for _, v := range list {
+			if !slices.Contains(out, v) {
+				out = append(out, v)
+			}
+		}
+	}
+	return out
+}
+
+var errConsentSession = errors.New("consents do not belong to a session; GrantFilter.SessionID does not select any")
+
+// ListConsents returns a page of consents; see [oauthreg.GrantStore]. A filter
+// with a SessionID is an error: consents have none.
+func (s *Store) ListConsents(ctx context.Context, f oauthreg.GrantFilter, offset, limit int) ([]oauthreg.Consent, int, error) {
+	const doing = "list consents"
+	if f.SessionID != "" {
+		return nil, 0, explain(doing, errConsentSession)
+	}
+	var w where
+	grantFilter(&w, "k", f)
+	var consents []oauthreg.Consent
+	total := 0
+	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		if _, err := c.one(ctx, "SELECT COUNT(*) FROM oauthreg_consents k"+w.sql(), w.args, &total); err != nil {
+			return err
+		}
+		return c.each(ctx, "SELECT "+consentColumns+" FROM oauthreg_consents k"+w.sql()+" ORDER BY k.created_at DESC, k.id DESC LIMIT ? OFFSET ?",
+			append(w.args, page(limit), max(offset, 0)), func(scan func(...any) error) error {
+				k, err := scanConsent(scan)
+				consents = append(consents, k)
+				return err
+			})
+	})
+	return consents, total, err
+}
+
+// maxBound is how many values one statement binds at most when it takes a list.
+const maxBound = 500
+
+// RevokeConsents deletes consents and revokes the grants beneath them; see
+// [oauthreg.GrantStore]. A filter with a SessionID is an error.
+func (s *Store) RevokeConsents(ctx context.Context, f oauthreg.GrantFilter) (int, error) {
+	const doing = "revoke consents"
+	switch {
+	case f == oauthreg.GrantFilter{}:
+		return 0, explain(doing, errEmptyFilter)
+	case f.SessionID != "":
+		return 0, explain(doing, errConsentSession)
+	}
+	now := micros(s.now())
+	var w where
+	grantFilter(&w, "k", f)
+	total := 0
+	err := s.write(ctx, doing, func(ctx context.Context, c conn) error {
+		total = 0
+		var ids []any
+		err := c.each(ctx, "SELECT k.id FROM oauthreg_consents k"+w.sql()+c.sql.d.forUpdate, w.args, func(scan func(...any) error) error {
+			var id string
+			err := scan(&id)
+			ids = append(ids, id)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for some := range slices.Chunk(ids, maxBound) {
+			in := " IN (" + marks(len(some)) + ")"
+			n, err := c.exec(ctx, "DELETE FROM oauthreg_consents WHERE id"+in, some...)
+			if err != nil {
+				return err
+			}
+			total += int(n)
+			// After the deletion: it waited for those who were making a grant.
+			_, err = c.exec(ctx, "UPDATE oauthreg_grants SET revoked_at = ? WHERE revoked_at IS NULL AND consent_id"+in, append([]any{now}, some...)...)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return total, nil
+}

@@ -1,0 +1,272 @@
+package storage
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v3"
+	"github.com/ory/fosite"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+)
+
+// Client is a registered client as fosite sees it: what [Store.GetClient]
+// returns and what stored requests carry. It is immutable and shared; callers
+// must not change what its methods return. Nothing is made up: a list that was
+// registered empty is empty.
+type Client struct {
+	reg  oauthreg.Client
+	keys func() *jose.JSONWebKeySet
+}
+
+var (
+	_ fosite.Client                         = (*Client)(nil)
+	_ fosite.OpenIDConnectClient            = (*Client)(nil)
+	_ fosite.ResponseModeClient             = (*Client)(nil)
+	_ fosite.ClientWithCustomTokenLifespans = (*Client)(nil)
+)
+
+// newClient takes reg over.
+func newClient(reg oauthreg.Client) *Client {
+	// Clipped, so that an append somewhere makes a copy.
+	reg.RedirectURIs = slices.Clip(reg.RedirectURIs)
+	reg.GrantTypes = slices.Clip(reg.GrantTypes)
+	reg.ResponseTypes = slices.Clip(reg.ResponseTypes)
+	reg.Scopes = slices.Clip(reg.Scopes)
+	reg.Audience = slices.Clip(reg.Audience)
+	jwks := reg.JWKS
+	return &Client{reg: reg, keys: sync.OnceValue(func() *jose.JSONWebKeySet {
+		if len(jwks) == 0 {
+			return nil
+		}
+		set := new(jose.JSONWebKeySet)
+		if json.Unmarshal(jwks, set) != nil {
+			return nil
+		}
+		return set
+	})}
+}
+
+// Registration returns a copy of the client as it was registered.
+func (c *Client) Registration() oauthreg.Client { return c.reg.Clone() }
+
+// RegistryID is the internal id ([oauthreg.Client.ID]). A fosite.Client of
+// another type that has this method saves the store a query per stored request.
+func (c *Client) RegistryID() string { return c.reg.ID }
+
+// GetID is client_id.
+func (c *Client) GetID() string { return c.reg.ClientID }
+
+// GetHashedSecret is nil: secrets are verified by the registry, which knows
+// several per client and when each expires.
+func (c *Client) GetHashedSecret() []byte { return nil }
+
+// GetRedirectURIs is redirect_uris.
+func (c *Client) GetRedirectURIs() []string { return c.reg.RedirectURIs }
+
+// GetGrantTypes is grant_types.
+func (c *Client) GetGrantTypes() fosite.Arguments { return c.reg.GrantTypes }
+
+// GetResponseTypes is response_types.
+func (c *Client) GetResponseTypes() fosite.Arguments { return c.reg.ResponseTypes }
+
+// GetScopes is every scope the client may ask for.
+func (c *Client) GetScopes() fosite.Arguments { return c.reg.Scopes }
+
+// GetAudience is every resource the client may ask tokens for.
+func (c *Client) GetAudience() fosite.Arguments { return c.reg.Audience }
+
+// IsPublic reports whether the client has no credential (RFC 6749 §2.1).
+func (c *Client) IsPublic() bool { return c.reg.IsPublic() }
+
+// GetResponseModes are the modes that a code may be delivered in.
+func (c *Client) GetResponseModes() []fosite.ResponseModeType {
+	return []fosite.ResponseModeType{fosite.ResponseModeDefault, fosite.ResponseModeQuery, fosite.ResponseModeFormPost}
+}
+
+// GetRequestURIs is nil: request objects by reference are not supported.
+func (c *Client) GetRequestURIs() []string { return nil }
+
+// GetRequestObjectSigningAlgorithm is RS256 although no client can register
+// one: where it is empty, fosite takes unsigned request objects.
+func (c *Client) GetRequestObjectSigningAlgorithm() string { return "RS256" }
+
+// GetJSONWebKeys is jwks, nil when there is none.
+func (c *Client) GetJSONWebKeys() *jose.JSONWebKeySet { return c.keys() }
+
+// GetJSONWebKeysURI is jwks_uri.
+func (c *Client) GetJSONWebKeysURI() string { return c.reg.JWKSURI }
+
+// GetTokenEndpointAuthMethod is token_endpoint_auth_method.
+func (c *Client) GetTokenEndpointAuthMethod() string { return c.reg.TokenEndpointAuthMethod }
+
+// GetTokenEndpointAuthSigningAlgorithm is token_endpoint_auth_signing_alg.
+func (c *Client) GetTokenEndpointAuthSigningAlgorithm() string {
+	return c.reg.TokenEndpointAuthSigningAlg
+}
+
+// GetEffectiveLifespan is the client's own lifetime for a kind of token, or
+// fallback when it has none.
+func (c *Client) GetEffectiveLifespan(_ fosite.GrantType, kind fosite.TokenType, fallback time.Duration) time.Duration {
+	own := time.Duration(0)
+	switch kind {
+	case fosite.AccessToken:
+		own = c.reg.Lifetimes.AccessToken
+	case fosite.RefreshToken:
+		own = c.reg.Lifetimes.RefreshTokenIdle
+	case fosite.IDToken:
+		own = c.reg.Lifetimes.IDToken
+	}
+	if own == 0 {
+		return fallback
+	}
+	return own
+}
+
+// GetClient finds a client by client_id, as a [*Client]: [fosite.ErrNotFound]
+// when it is unknown or suspended. An error of the database is returned as
+// such, so that the caller can tell an outage from a wrong client_id.
+func (s *Store) GetClient(ctx context.Context, id string) (fosite.Client, error) {
+	if id == "" {
+		return nil, fosite.ErrNotFound
+	}
+	var o owner
+	err := s.read(ctx, "get client", func(ctx context.Context, c conn) error {
+		found, err := c.one(ctx, "SELECT "+ownerColumns+" FROM oauthreg_clients c WHERE c.client_id = ? AND c.suspended_at IS NULL",
+			[]any{id}, o.dest()...)
+		if err == nil && !found {
+			return fosite.ErrNotFound
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	client, err := s.loadClient(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return client, nil
+}
+
+// clientIDOf is the internal id of a fosite client of any type.
+func (s *Store) clientIDOf(ctx context.Context, client fosite.Client) (string, error) {
+	if client == nil {
+		return "", fosite.ErrNotFound.WithDebug("the request has no client")
+	}
+	if r, ok := client.(interface{ RegistryID() string }); ok {
+		if id := r.RegistryID(); id != "" {
+			return id, nil
+		}
+	}
+	id := client.GetID()
+	if id == "" {
+		return "", fosite.ErrNotFound.WithDebug("the request's client has no id")
+	}
+	var internal string
+	err := s.read(ctx, "find client", func(ctx context.Context, c conn) error {
+		found, err := c.one(ctx, "SELECT id FROM oauthreg_clients WHERE client_id = ?", []any{id}, &internal)
+		if err == nil && !found {
+			return fosite.ErrNotFound.WithDebug("the request's client is not registered")
+		}
+		return err
+	})
+	return internal, err
+}
+
+// ownerClient is the client object for a stored request: the one that the
+// request being answered has already, if it is the same client, otherwise one
+// from the database.
+func (s *Store) ownerClient(ctx context.Context, o owner) (fosite.Client, error) {
+	if r, ok := ctx.Value(fosite.AccessRequestContextKey).(fosite.AccessRequester); ok && r != nil {
+		switch have := r.GetClient().(type) {
+		case nil:
+		case interface{ RegistryID() string }:
+			if have.RegistryID() == o.id {
+				return have.(fosite.Client), nil
+			}
+		default:
+			if have.GetID() == o.clientID {
+				return have, nil
+			}
+		}
+	}
+	return s.loadClient(ctx, o)
+}
+
+// loadClient returns the client that a query has just named, from memory if it
+// is unchanged.
+func (s *Store) loadClient(ctx context.Context, o owner) (*Client, error) {
+	if c := s.clients.get(o); c != nil {
+		return c, nil
+	}
+	var reg oauthreg.Client
+	var data []byte
+	var now owner
+	err := s.read(ctx, "load client", func(ctx context.Context, c conn) error {
+		found, err := c.one(ctx, "SELECT "+ownerColumns+", c.data FROM oauthreg_clients c WHERE c.id = ? AND c.suspended_at IS NULL",
+			[]any{o.id}, append(now.dest(), &data)...)
+		if err == nil && !found { // deleted or suspended a moment ago
+			return fosite.ErrNotFound
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, &reg); err != nil {
+		return nil, explain("load client", err)
+	}
+	client := newClient(reg)
+	s.clients.put(now, client)
+	return client, nil
+}
+
+// clientCache remembers decoded clients. It is never stale: who asks has just
+// read the client's revision, together with what he is reading it for.
+type clientCache struct {
+	mu   sync.RWMutex
+	byID map[string]cachedClient
+}
+
+type cachedClient struct {
+	incarnation, revision int64
+	client                *Client
+}
+
+// maxCachedClients bounds the memory; a client is a few kilobytes.
+const maxCachedClients = 4096
+
+func newClientCache() *clientCache {
+	return &clientCache{byID: make(map[string]cachedClient)}
+}
+
+func (k *clientCache) get(o owner) *Client {
+	if k == nil {
+		return nil
+	}
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if e := k.byID[o.id]; e.client != nil && e.incarnation == o.incarnation && e.revision == o.revision {
+		return e.client
+	}
+	return nil
+}
+
+func (k *clientCache) put(o owner, client *Client) {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.byID[o.id]; !ok && len(k.byID) >= maxCachedClients {
+		for id := range k.byID { // any one
+			delete(k.byID, id)
+			break
+		}
+	}
+	k.byID[o.id] = cachedClient{o.incarnation, o.revision, client}
+}

@@ -1,0 +1,131 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+)
+
+// CreateInteraction stores a pending request; see [oauthreg.InteractionStore].
+// Its Request is encrypted. [oauthreg.ErrConflict] if the handle is taken.
+func (s *Store) CreateInteraction(ctx context.Context, i oauthreg.Interaction) error {
+	const doing = "create interaction"
+	if i.Handle == "" {
+		return explain(doing, errors.New("the interaction has no handle"))
+	}
+	key := digest(i.Handle)
+	sealed, err := s.sealer.seal(sealInteraction, key, i.Request)
+	if err != nil {
+		return explain(doing, err)
+	}
+	var browser any
+	if i.Browser != "" {
+		browser = digest(i.Browser)
+	}
+	if i.CreatedAt.IsZero() {
+		i.CreatedAt = s.now()
+	}
+	return s.write(ctx, doing, func(ctx context.Context, c conn) error {
+		_, err := c.exec(ctx, `INSERT INTO oauthreg_interactions
+			(handle, browser, client_id, subject, session_id, request, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+			key, browser, i.ClientID, i.Subject, i.SessionID, sealed, micros(i.CreatedAt), expiry(i.ExpiresAt))
+		return err
+	})
+}
+
+// Interaction returns a pending request; see [oauthreg.InteractionStore]. One
+// that was finished is an [oauthreg.UsedError] until it expires. One that was
+// created without a browser is found only by an empty browser.
+func (s *Store) Interaction(ctx context.Context, handle, browser string) (oauthreg.Interaction, error) {
+	const doing = "get interaction"
+	var i oauthreg.Interaction
+	if handle == "" {
+		return i, oauthreg.ErrNotFound
+	}
+	key, now := digest(handle), micros(s.now())
+	var (
+		bound, sealed    []byte
+		created, expires int64
+		finished         sql.NullInt64
+	)
+	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		found, err := c.one(ctx, `SELECT browser, client_id, subject, session_id, request, created_at, expires_at, finished_at
+			FROM oauthreg_interactions WHERE handle = ? AND expires_at > ?`, []any{key, now},
+			&bound, &i.ClientID, &i.Subject, &i.SessionID, &sealed, &created, &expires, &finished)
+		if err == nil && !found {
+			return oauthreg.ErrNotFound
+		}
+		return err
+	})
+	if err != nil {
+		return oauthreg.Interaction{}, err
+	}
+	// Digests of random values: how long they agree tells nothing.
+	if browser != "" && !bytes.Equal(bound, digest(browser)) {
+		return oauthreg.Interaction{}, oauthreg.ErrNotFound
+	}
+	if finished.Valid {
+		return oauthreg.Interaction{}, &oauthreg.UsedError{At: fromMaybe(finished), Err: oauthreg.ErrConsumed}
+	}
+	i.Handle = handle
+	i.CreatedAt, i.ExpiresAt = fromMicros(created), fromMicros(expires)
+	if i.Request, err = s.sealer.open(sealInteraction, key, sealed); err != nil {
+		return oauthreg.Interaction{}, explain(doing, err)
+	}
+	return i, nil
+}
+
+// UpdateInteraction replaces what a pending request became; see
+// [oauthreg.InteractionStore].
+func (s *Store) UpdateInteraction(ctx context.Context, i oauthreg.Interaction) error {
+	const doing = "update interaction"
+	if i.Handle == "" {
+		return oauthreg.ErrNotFound
+	}
+	key, now := digest(i.Handle), micros(s.now())
+	sealed, err := s.sealer.seal(sealInteraction, key, i.Request)
+	if err != nil {
+		return explain(doing, err)
+	}
+	return s.write(ctx, doing, func(ctx context.Context, c conn) error {
+		n, err := c.exec(ctx, `UPDATE oauthreg_interactions SET subject = ?, session_id = ?, request = ?
+			WHERE handle = ? AND finished_at IS NULL AND expires_at > ?`, i.Subject, i.SessionID, sealed, key, now)
+		if err != nil || n == 1 {
+			return err
+		}
+		return interactionOver(ctx, c, key, now)
+	})
+}
+
+// FinishInteraction ends a pending request; see [oauthreg.InteractionStore].
+// The loser's error is an [oauthreg.UsedError]; in a transaction it comes with
+// the commit. [oauthreg.ErrNotFound] when the handle is unknown or expired.
+func (s *Store) FinishInteraction(ctx context.Context, handle string) error {
+	if handle == "" {
+		return oauthreg.ErrNotFound
+	}
+	key, now := digest(handle), micros(s.now())
+	return s.do(ctx, "finish interaction", func(ctx context.Context, c conn) error {
+		n, err := c.exec(ctx, "UPDATE oauthreg_interactions SET finished_at = ? WHERE handle = ? AND finished_at IS NULL AND expires_at > ?", now, key, now)
+		if err != nil || n == 1 {
+			return err
+		}
+		return interactionOver(ctx, c, key, now)
+	})
+}
+
+// interactionOver says why an interaction is not pending.
+func interactionOver(ctx context.Context, c conn, key []byte, now int64) error {
+	var finished sql.NullInt64
+	_, err := c.one(ctx, "SELECT finished_at FROM oauthreg_interactions WHERE handle = ? AND expires_at > ?", []any{key, now}, &finished)
+	switch {
+	case err != nil:
+		return err
+	case finished.Valid:
+		return &oauthreg.UsedError{At: fromMaybe(finished), Err: oauthreg.ErrConsumed}
+	}
+	return oauthreg.ErrNotFound
+}

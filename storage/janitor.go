@@ -1,0 +1,207 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+)
+
+// deadFor is how long a grant that was revoked or has ended is kept, with all
+// beneath it.
+const deadFor = 24 * time.Hour
+
+// chore is one kind of row that can go.
+type chore struct {
+	table, key string
+	// ended is the condition, with now bound once. It is checked again when the
+	// row is deleted.
+	ended string
+}
+
+var chores = []chore{
+	{"assertions", "jti", "expires_at <= ?"},
+	{"interactions", "handle", "expires_at <= ?"},
+	{"login_sessions", "handle", "expires_at <= ?"},
+	{"access_tokens", "signature", "expires_at <= ?"},
+	// Used ones tell a replay, as long as there is something to revoke.
+	{"authorize_codes", "signature", "used_at IS NULL AND expires_at <= ?"},
+	{"refresh_tokens", "signature", "first_used_at IS NULL AND expires_at <= ?"},
+}
+
+// Sweep deletes what has ended: rows whose expires_at has come, but for used
+// codes and used refresh tokens, by which replays are recognized; and grants
+// that were revoked or have ended more than 24 hours ago, with every code and
+// token beneath them. Nothing that still opens a door is touched, and never a
+// client, a consent, a signing key or an audit record.
+//
+// Each kind of row is deleted in one transaction of at most batch rows
+// (1 to 10000; zero means 500), so that nobody waits for long; call it again
+// while a count is as large as batch. It returns how many rows went from each
+// table, by the table's name without prefix. Any number of processes may sweep
+// at once.
+func (s *Store) Sweep(ctx context.Context, batch int) (map[string]int64, error) {
+	const doing = "sweep"
+	if batch == 0 {
+		batch = 500
+	}
+	if batch < 1 || batch > 10000 {
+		return nil, explain(doing, errors.New("the batch is not between 1 and 10000"))
+	}
+	gone := make(map[string]int64)
+	now := micros(s.now())
+	for _, ch := range chores {
+		table := "oauthreg_" + ch.table
+		n, err := s.sweepRows(ctx, table, ch.key,
+			"SELECT "+ch.key+" FROM "+table+" WHERE "+ch.ended+" LIMIT ?", []any{now, batch},
+			" AND "+ch.ended, now)
+		gone[ch.table] += n
+		if err != nil {
+			return gone, explain(doing, err)
+		}
+	}
+	return gone, explain(doing, s.sweepGrants(ctx, batch, gone))
+}
+
+// sweepGrants deletes dead grants and what is beneath them, the latter first.
+func (s *Store) sweepGrants(ctx context.Context, batch int, gone map[string]int64) error {
+	const (
+		dead    = " AND (expires_at <= ? OR revoked_at <= ?)"
+		expired = "SELECT id FROM oauthreg_grants WHERE expires_at <= ? LIMIT ?"
+		revoked = "SELECT id FROM oauthreg_grants WHERE revoked_at <= ? LIMIT ?"
+	)
+	before := micros(s.now().Add(-deadFor))
+	left := batch
+	for _, query := range []string{expired, revoked} {
+		ids, err := s.keysOf(ctx, query, []any{before, left})
+		if err != nil {
+			return err
+		}
+		left -= len(ids)
+		for some := range slices.Chunk(ids, maxBound) {
+			in := "grant_id IN (" + marks(len(some)) + ")"
+			for _, table := range []string{"authorize_codes", "access_tokens", "refresh_tokens"} {
+				for {
+					n, err := s.sweepRows(ctx, "oauthreg_"+table, "signature",
+						"SELECT signature FROM oauthreg_"+table+" WHERE "+in+" LIMIT ?", append(slices.Clone(some), batch), "")
+					gone[table] += n
+					if err != nil {
+						return err
+					}
+					if n < int64(batch) {
+						break
+					}
+				}
+			}
+			n, err := s.deleteRows(ctx, "oauthreg_grants", "id", some, dead, before, before)
+			gone["grants"] += n
+			if err != nil {
+				return err
+			}
+		}
+		if left == 0 {
+			break
+		}
+	}
+	return nil
+}
+
+// sweepRows deletes the rows whose keys a query finds and that still fulfil the
+// condition. Two steps, because not every database deletes with a limit.
+func (s *Store) sweepRows(ctx context.Context, table, key, query string, args []any, condition string, more ...any) (int64, error) {
+	keys, err := s.keysOf(ctx, query, args)
+	if err != nil {
+		return 0, err
+	}
+	return s.deleteRows(ctx, table, key, keys, condition, more...)
+}
+
+func (s *Store) keysOf(ctx context.Context, query string, args []any) ([]any, error) {
+	var keys []any
+	err := s.db.read(ctx, func(ctx context.Context, c conn) error {
+		return c.each(unprepared(ctx), query, args, func(scan func(...any) error) error {
+			var key any
+			err := scan(&key)
+			keys = append(keys, key)
+			return err
+		})
+	})
+	return keys, err
+}
+
+func (s *Store) deleteRows(ctx context.Context, table, key string, keys []any, condition string, more ...any) (int64, error) {
+	if len(keys) == 0 {
+		return 0, nil
+	}
+	var total int64
+	err := s.db.write(ctx, func(ctx context.Context, c conn) error {
+		total = 0
+		for some := range slices.Chunk(keys, maxBound) {
+			n, err := c.exec(unprepared(ctx), "DELETE FROM "+table+" WHERE "+key+" IN ("+marks(len(some))+")"+condition, append(slices.Clone(some), more...)...)
+			if err != nil {
+				return err
+			}
+			total += n
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return total, nil
+}
+
+// janitorBatch is how many rows of a kind RunJanitor deletes in one transaction.
+const janitorBatch = 500
+
+// RunJanitor sweeps now and then every interval, each time until nothing is
+// left, until ctx ends; then it returns nil. It blocks: the caller decides
+// where it runs, and knows when it has stopped. What failed is logged and tried
+// again at the next interval. A nil log is silent.
+func (s *Store) RunJanitor(ctx context.Context, every time.Duration, log *slog.Logger) error {
+	if every <= 0 {
+		return errors.New("storage: RunJanitor: the interval is not positive")
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		s.sweepAll(ctx, log)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (s *Store) sweepAll(ctx context.Context, log *slog.Logger) {
+	total := make(map[string]int64)
+	for more := true; more && ctx.Err() == nil; {
+		gone, err := s.Sweep(ctx, janitorBatch)
+		if err != nil {
+			if ctx.Err() == nil {
+				log.LogAttrs(ctx, slog.LevelError, "sweep failed", slog.Any("err", err))
+			}
+			return
+		}
+		more = false
+		for table, n := range gone {
+			total[table] += n
+			more = more || n >= janitorBatch
+		}
+	}
+	var attrs []slog.Attr
+	for _, table := range slices.Sorted(maps.Keys(total)) {
+		if total[table] > 0 {
+			attrs = append(attrs, slog.Int64(table, total[table]))
+		}
+	}
+	if len(attrs) > 0 {
+		log.LogAttrs(ctx, slog.LevelInfo, "swept", attrs...)
+	}
+}

@@ -1,0 +1,146 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/ory/fosite"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+)
+
+// CreateRefreshTokenSession stores a refresh token under its signature, with
+// the digest of the access token issued beside it (empty: none). Its grant must
+// be live, else the error is [fosite.ErrNotFound]; if the token outlives the
+// grant, the grant is extended. It ends when the session says; if the session
+// does not say, neither the token nor the grant ends by itself.
+func (s *Store) CreateRefreshTokenSession(ctx context.Context, signature string, accessSignature string, r fosite.Requester) error {
+	const doing = "create refresh token"
+	if signature == "" {
+		return fosite.ErrNotFound
+	}
+	q, err := s.encode(ctx, r)
+	if err != nil {
+		return explain(doing, err)
+	}
+	key := digest(signature)
+	sealed, err := s.sealer.seal(sealRefresh, key, q.plain)
+	if err != nil {
+		return explain(doing, err)
+	}
+	var access any
+	if accessSignature != "" {
+		access = digest(accessSignature)
+	}
+	now := micros(s.now())
+	expires := q.expiresAt(fosite.RefreshToken, time.Time{})
+	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
+		n, err := c.exec(ctx, `INSERT INTO oauthreg_refresh_tokens
+			(signature, grant_id, client_id, subject, access_signature, request, created_at, expires_at, used_times)
+			SELECT ?, g.id, ?, ?, ?, ?, ?, ?, 0 FROM oauthreg_grants g WHERE g.id = ? AND g.revoked_at IS NULL AND g.expires_at > ?`,
+			key, q.clientID, q.subject, access, sealed, now, expires, q.id, now)
+		if err == nil && n == 0 {
+			return errGrantOver
+		}
+		if err != nil {
+			return err
+		}
+		return extendGrant(ctx, c, q.id, now, expires)
+	})
+}
+
+// GetRefreshTokenSession finds a refresh token by its signature.
+// [fosite.ErrNotFound] when it is unknown or expired, when its grant was
+// revoked or has ended, or when its client is suspended or gone.
+//
+// A token that was used is returned as if it was not during
+// [Config.RefreshGrace]. After that it is returned together with an
+// [oauthreg.UsedError] that wraps [fosite.ErrInactiveToken]: someone has a copy
+// of it (RFC 9700 §4.14). The stored session is written into session, unless
+// that is nil.
+func (s *Store) GetRefreshTokenSession(ctx context.Context, signature string, session fosite.Session) (fosite.Requester, error) {
+	const doing = "get refresh token"
+	if signature == "" {
+		return nil, fosite.ErrNotFound
+	}
+	key := digest(signature)
+	now := micros(s.now())
+	var (
+		o       owner
+		id      string
+		sealed  []byte
+		expires int64
+		used    sql.NullInt64
+	)
+	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		found, err := c.one(ctx, "SELECT a.request, a.grant_id, a.expires_at, a.first_used_at, "+ownerColumns+`
+			FROM oauthreg_refresh_tokens a
+			JOIN oauthreg_clients c ON c.id = a.client_id
+			JOIN oauthreg_grants g ON g.id = a.grant_id
+			WHERE a.signature = ? AND c.suspended_at IS NULL AND g.revoked_at IS NULL AND g.expires_at > ?`,
+			[]any{key, now}, append([]any{&sealed, &id, &expires, &used}, o.dest()...)...)
+		if err == nil && !found {
+			return fosite.ErrNotFound
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	replayed := used.Valid && used.Int64 <= now-s.cfg.RefreshGrace.Microseconds()
+	if !replayed && expires <= now {
+		return nil, fosite.ErrNotFound
+	}
+	r, err := s.decode(ctx, sealRefresh, key, sealed, id, o, session)
+	if err != nil {
+		return nil, explain(doing, err)
+	}
+	if replayed {
+		return r, &oauthreg.UsedError{At: fromMaybe(used), Err: fosite.ErrInactiveToken}
+	}
+	return r, nil
+}
+
+// RotateRefreshToken uses a refresh token of the grant up. Of any number of
+// concurrent calls the first succeeds, and of the others as many as
+// [Config.RefreshGraceUses] allows within [Config.RefreshGrace]; the rest get
+// [fosite.ErrInactiveToken], in a transaction from its commit. The access token
+// issued beside it stays good until it ends.
+func (s *Store) RotateRefreshToken(ctx context.Context, requestID string, signature string) error {
+	if signature == "" || requestID == "" {
+		return fosite.ErrNotFound
+	}
+	key := digest(signature)
+	now := s.now()
+	return s.do(ctx, "rotate refresh token", func(ctx context.Context, c conn) error {
+		n, err := c.exec(ctx, `UPDATE oauthreg_refresh_tokens
+			SET first_used_at = COALESCE(first_used_at, ?), used_times = used_times + 1
+			WHERE signature = ? AND grant_id = ?
+			AND (first_used_at IS NULL OR first_used_at > ? AND used_times <= ?)`,
+			micros(now), key, requestID, micros(now.Add(-s.cfg.RefreshGrace)), s.cfg.RefreshGraceUses)
+		if err == nil && n == 0 {
+			return fosite.ErrInactiveToken
+		}
+		return err
+	})
+}
+
+// DeleteRefreshTokenSession removes that one token; nil when there is none. Its
+// later use is not recognized as a replay any more.
+func (s *Store) DeleteRefreshTokenSession(ctx context.Context, signature string) error {
+	if signature == "" {
+		return nil
+	}
+	key := digest(signature)
+	return s.do(ctx, "delete refresh token", func(ctx context.Context, c conn) error {
+		_, err := c.exec(ctx, "DELETE FROM oauthreg_refresh_tokens WHERE signature = ?", key)
+		return err
+	})
+}
+
+// RevokeRefreshToken revokes the grant of that id with all its codes and tokens
+// (RFC 7009 §2.1). It is the same as [Store.RevokeAccessToken].
+func (s *Store) RevokeRefreshToken(ctx context.Context, requestID string) error {
+	return s.revokeRequest(ctx, "revoke refresh token", requestID)
+}

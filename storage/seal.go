@@ -1,0 +1,113 @@
+package storage
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+)
+
+// What is sealed, so that a value copied from one kind of row into another
+// does not open.
+const (
+	sealCode        = "code"
+	sealPKCE        = "pkce"
+	sealOpenID      = "openid"
+	sealAccess      = "access"
+	sealRefresh     = "refresh"
+	sealInteraction = "interaction"
+	sealSigningKey  = "signing_key"
+)
+
+const (
+	sealKeySize   = 32
+	sealNonceSize = 12
+	sealOverhead  = 1 + sealNonceSize + 16 // key id, nonce, tag
+)
+
+// sealer encrypts what stands in rows, with AES-256-GCM. The form is
+//
+//	key id (1 byte) | nonce (12 bytes) | ciphertext and tag
+//
+// Each row has a key of its own, derived from the configured one by
+// HMAC-SHA-256 over the kind and the row's key: so random nonces can not run
+// out (a GCM key is good for 2^32 of them, which a busy server reaches in
+// weeks), and a value does not open in another row.
+type sealer struct{ keys []sealKey }
+
+type sealKey struct {
+	id     byte
+	secret []byte
+}
+
+func newSealer(keys [][]byte) *sealer {
+	s := new(sealer)
+	for _, k := range keys {
+		sum := sha256.Sum256(append([]byte("oauthreg/storage key id\x00"), k...))
+		s.keys = append(s.keys, sealKey{id: sum[0], secret: append([]byte(nil), k...)})
+	}
+	return s
+}
+
+func (k sealKey) aead(kind string, row []byte) (cipher.AEAD, error) {
+	mac := hmac.New(sha256.New, k.secret)
+	mac.Write([]byte("oauthreg/storage v1\x00"))
+	mac.Write([]byte(kind))
+	mac.Write([]byte{0})
+	mac.Write(row)
+	block, err := aes.NewCipher(mac.Sum(nil))
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// seal encrypts plain for the row of that kind and key, with the first key.
+func (s *sealer) seal(kind string, row, plain []byte) ([]byte, error) {
+	k := s.keys[0]
+	aead, err := k.aead(kind, row)
+	if err != nil {
+		return nil, fmt.Errorf("seal %s: %w", kind, err)
+	}
+	out := make([]byte, 1+sealNonceSize, sealOverhead+len(plain))
+	out[0] = k.id
+	if _, err := rand.Read(out[1:]); err != nil {
+		return nil, fmt.Errorf("seal %s: %w", kind, err)
+	}
+	return aead.Seal(out, out[1:], plain, row), nil
+}
+
+// errUnsealable is what open says whatever the reason, which the reader of an
+// error has no use for and an attacker would like to know.
+var errUnsealable = errors.New("a stored value does not open with any configured encryption key: a key was removed, or the row was altered")
+
+// open decrypts what seal made for the same kind and row, with whichever key
+// it was sealed.
+func (s *sealer) open(kind string, row, sealed []byte) ([]byte, error) {
+	if len(sealed) < sealOverhead {
+		return nil, fmt.Errorf("open %s: %w", kind, errUnsealable)
+	}
+	for _, k := range s.keys {
+		if k.id != sealed[0] { // two keys may share an id; the tag decides
+			continue
+		}
+		aead, err := k.aead(kind, row)
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", kind, err)
+		}
+		if plain, err := aead.Open(nil, sealed[1:1+sealNonceSize], sealed[1+sealNonceSize:], row); err == nil {
+			return plain, nil
+		}
+	}
+	return nil, fmt.Errorf("open %s: %w", kind, errUnsealable)
+}
+
+// digest is the key under which a row is found by something that must not be
+// stored: a signature, a handle, a browser value, an assertion id.
+func digest(value string) []byte {
+	sum := sha256.Sum256([]byte(value))
+	return sum[:]
+}

@@ -1,0 +1,170 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+)
+
+// scheme is what a DSN of a database server begins with. One letter is a drive
+// of Windows.
+var scheme = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]+):`)
+
+// busyTimeout is how long, in milliseconds, a statement waits for another
+// process to finish its transaction.
+const busyTimeout = "10000"
+
+// sqliteDB is a SQLite database of our own: one connection writes, in group
+// commits; a pool of others reads. Write-ahead logging keeps them from waiting
+// for each other. An in-memory database has one connection for both.
+type sqliteDB struct {
+	writer *writer
+	sql    *statements
+
+	readers *sql.DB // nil in memory
+	stmts   *prepared
+	shared  *sync.Mutex // guards the connection of a database in memory
+}
+
+// openSQLite opens a file, which is created with mode 0600 when it does not
+// exist, or a new database in memory.
+func openSQLite(dsn string, stmts *statements) (*sqliteDB, error) {
+	if dsn == ":memory:" {
+		return openMemory(stmts)
+	}
+	path, err := sqlitePath(dsn)
+	if err != nil {
+		return nil, err
+	}
+	// SQLite would create it with the process's umask. Its -wal and -shm files
+	// take over the mode of the database.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	switch {
+	case err == nil:
+		if err := f.Close(); err != nil {
+			return nil, fmt.Errorf("storage: create database: %w", err)
+		}
+	case !errors.Is(err, fs.ErrExist):
+		return nil, fmt.Errorf("storage: create database: %w", err)
+	}
+
+	w, err := sql.Open(sqliteDriver, sqliteURI(path, url.Values{
+		"_busy_timeout": {busyTimeout},
+		"_journal_mode": {"WAL"},
+		"_synchronous":  {"FULL"}, // a commit that was answered survives a power cut
+		"_txlock":       {"immediate"},
+	}))
+	if err != nil {
+		return nil, fmt.Errorf("storage: open database: %w", err)
+	}
+	w.SetMaxOpenConns(1)
+	r, err := sql.Open(sqliteDriver, sqliteURI(path, url.Values{
+		"_busy_timeout": {busyTimeout},
+		"_query_only":   {"1"},
+	}))
+	if err != nil {
+		w.Close()
+		return nil, fmt.Errorf("storage: open database: %w", err)
+	}
+	n := min(max(runtime.GOMAXPROCS(0)*2, 4), 8)
+	r.SetMaxOpenConns(n)
+	r.SetMaxIdleConns(n)
+
+	db := &sqliteDB{
+		writer:  newWriter(w, stmts, nil),
+		sql:     stmts,
+		readers: r,
+		stmts:   &prepared{db: r},
+	}
+	// The writer comes first: it is the one that may turn on write-ahead logging.
+	if err := db.writer.connect(context.Background()); err != nil {
+		db.close()
+		return nil, fmt.Errorf("storage: open %s: %w", path, stmts.d.classify(err))
+	}
+	return db, nil
+}
+
+func openMemory(stmts *statements) (*sqliteDB, error) {
+	w, err := sql.Open(sqliteDriver, ":memory:")
+	if err != nil {
+		return nil, fmt.Errorf("storage: open database: %w", err)
+	}
+	w.SetMaxOpenConns(1)
+	db := &sqliteDB{sql: stmts, shared: new(sync.Mutex)}
+	db.writer = newWriter(w, stmts, db.shared)
+	if err := db.writer.connect(context.Background()); err != nil {
+		db.close()
+		return nil, fmt.Errorf("storage: open database in memory: %w", stmts.d.classify(err))
+	}
+	return db, nil
+}
+
+// sqlitePath is the absolute path that a DSN names: the working directory may
+// change before the last connection is opened.
+func sqlitePath(dsn string) (string, error) {
+	if dsn == "" {
+		return "", errors.New(`storage: the DSN is empty; it is the path of a SQLite file, or ":memory:"`)
+	}
+	if m := scheme.FindStringSubmatch(dsn); m != nil {
+		return "", fmt.Errorf(`storage: DSN of an unknown kind %q; it is the path of a SQLite file without a scheme, or ":memory:" (a path that looks like a scheme can be written with "./" before it)`, m[1]+":")
+	}
+	path, err := filepath.Abs(dsn)
+	if err != nil {
+		return "", fmt.Errorf("storage: open %s: %w", dsn, err)
+	}
+	return path, nil
+}
+
+// sqliteURI names a file to both drivers so that no character of its path
+// means anything.
+func sqliteURI(path string, options url.Values) string {
+	path = filepath.ToSlash(path)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // C:/...
+	}
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + options.Encode()
+}
+
+func (db *sqliteDB) read(ctx context.Context, fn func(context.Context, conn) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// The drivers start a goroutine per statement to watch a context that can
+	// end. A local lookup is over before that pays.
+	ctx = context.WithoutCancel(ctx)
+	if db.shared == nil {
+		return fn(ctx, conn{pool: db.stmts, sql: db.sql})
+	}
+	db.shared.Lock()
+	defer db.shared.Unlock()
+	if db.writer.stmts == nil {
+		return errClosed
+	}
+	return fn(ctx, conn{pool: db.writer.stmts, sql: db.sql})
+}
+
+func (db *sqliteDB) write(ctx context.Context, fn func(context.Context, conn) error) error {
+	return db.writer.write(ctx, fn)
+}
+
+func (db *sqliteDB) close() error {
+	var errs []error
+	if db.readers != nil {
+		errs = append(errs, db.readers.Close())
+	}
+	// Last: the connection that closes last folds the log into the file.
+	errs = append(errs, db.writer.close())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("storage: close: %w", err)
+	}
+	return nil
+}

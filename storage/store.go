@@ -1,0 +1,261 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ory/fosite"
+	"github.com/ory/fosite/handler/oauth2"
+	"github.com/ory/fosite/handler/openid"
+	"github.com/ory/fosite/handler/pkce"
+	fositestorage "github.com/ory/fosite/storage"
+	"gorm.io/gorm"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+)
+
+// What a Store is, and where.
+var (
+	_ oauthreg.Store            = (*Store)(nil) // clients.go, secrets.go, audit.go
+	_ oauthreg.GrantStore       = (*Store)(nil) // grants.go, consents.go
+	_ oauthreg.SessionStore     = (*Store)(nil) // login_sessions.go
+	_ oauthreg.InteractionStore = (*Store)(nil) // interactions.go
+	_ oauthreg.KeyStore         = (*Store)(nil) // signing_keys.go
+
+	_ fosite.Storage                     = (*Store)(nil) // fosite_client.go, assertions.go
+	_ oauth2.AuthorizeCodeStorage        = (*Store)(nil) // authorize_codes.go
+	_ pkce.PKCERequestStorage            = (*Store)(nil) // authorize_codes.go
+	_ openid.OpenIDConnectRequestStorage = (*Store)(nil) // authorize_codes.go
+	_ oauth2.AccessTokenStorage          = (*Store)(nil) // access_tokens.go
+	_ oauth2.RefreshTokenStorage         = (*Store)(nil) // refresh_tokens.go
+	_ oauth2.CoreStorage                 = (*Store)(nil)
+	_ oauth2.TokenRevocationStorage      = (*Store)(nil)
+	_ fositestorage.Transactional        = (*Store)(nil) // tx.go
+)
+
+// Config says how a [Store] keeps what it keeps. EncryptionKeys is required;
+// the zero value of every other field is a good choice.
+type Config struct {
+	// EncryptionKeys are AES-256 keys of 32 random bytes each. The first
+	// encrypts; all decrypt. To change the key put the new one first and leave
+	// the old one behind it for as long as rows sealed with it may be read:
+	// signing keys are sealed once and live long.
+	EncryptionKeys [][]byte
+
+	// NewSession returns an empty session of the type that the server stores.
+	// It must be JSON both ways. Nil means [openid.DefaultSession]. It is
+	// called concurrently.
+	NewSession func() fosite.Session
+
+	// RefreshGrace is how long after its first use a refresh token may be used
+	// again, so that parallel requests and lost responses do no harm. It counts
+	// from the first use and does not slide. Zero means 10 seconds, negative
+	// none; at most 5 minutes.
+	RefreshGrace time.Duration
+	// RefreshGraceUses is how many repetitions may be made in that time. Zero
+	// means 32.
+	RefreshGraceUses int
+
+	// TablePrefix begins every table and index name: lower case letters,
+	// digits and underscores, first a letter, at most 24. Empty means
+	// "oauthreg_". It must not change once the tables exist.
+	TablePrefix string
+
+	// Now is the clock; nil means [time.Now]. It is called concurrently.
+	Now func() time.Time
+}
+
+// check fills in defaults and names everything wrong at once.
+func (cfg Config) check() (Config, error) {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("storage: Config."+format, args...)) }
+
+	if len(cfg.EncryptionKeys) == 0 {
+		bad("EncryptionKeys is empty; one key of %d random bytes is needed", sealKeySize)
+	}
+	for i, k := range cfg.EncryptionKeys {
+		if len(k) != sealKeySize {
+			bad("EncryptionKeys[%d] has %d bytes, want %d", i, len(k), sealKeySize)
+		}
+	}
+	if cfg.NewSession == nil {
+		cfg.NewSession = func() fosite.Session { return new(openid.DefaultSession) }
+	}
+	switch {
+	case cfg.RefreshGrace == 0:
+		cfg.RefreshGrace = 10 * time.Second
+	case cfg.RefreshGrace < 0:
+		cfg.RefreshGrace = 0
+	case cfg.RefreshGrace > 5*time.Minute:
+		bad("RefreshGrace is %v, more than 5 minutes", cfg.RefreshGrace)
+	}
+	switch {
+	case cfg.RefreshGraceUses == 0:
+		cfg.RefreshGraceUses = 32
+	case cfg.RefreshGraceUses < 0:
+		bad("RefreshGraceUses is negative; to allow no repetition set RefreshGrace to a negative duration")
+	}
+	if cfg.TablePrefix == "" {
+		cfg.TablePrefix = defaultPrefix
+	}
+	if !prefixRule.MatchString(cfg.TablePrefix) {
+		bad("TablePrefix is %q; it may have up to 24 lower case letters, digits and underscores, first a letter", cfg.TablePrefix)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return cfg, errors.Join(errs...)
+}
+
+// Store is the database. It is made by [Open] or [New] and is safe for
+// concurrent use.
+type Store struct {
+	db      backend
+	sql     *statements
+	cfg     Config
+	sealer  *sealer
+	clients *clientCache // nil: do not remember
+	keys    *keyLock
+}
+
+// Open opens a database that belongs to the store: the path of a SQLite file,
+// created with mode 0600 when it does not exist, or ":memory:" for a new and
+// private one that is gone after [Store.Close]. The path may contain any
+// character. Tables are made by [Store.Migrate], not here.
+//
+// The file is used in write-ahead mode, so "-wal" and "-shm" files stand
+// beside it, and must be on a local disk. Several processes may have it open.
+func Open(dsn string, cfg Config) (*Store, error) {
+	cfg, err := cfg.check()
+	if err != nil {
+		return nil, err
+	}
+	sql := &statements{d: dialects["sqlite"], prefix: cfg.TablePrefix}
+	db, err := openSQLite(dsn, sql)
+	if err != nil {
+		return nil, err
+	}
+	return newStore(db, sql, cfg), nil
+}
+
+// New makes a store in a database that the host has opened. The *gorm.DB stays
+// the host's: its settings and its logger are not touched, it is not closed by
+// [Store.Close], and no table is made unless [Store.Migrate] is called. If db
+// is a transaction, the store is as [Store.WithTx] describes.
+//
+// Each call that writes is one transaction, repeated when the database reports
+// contention. A host's SQLite should have a busy timeout and begin transactions
+// with BEGIN IMMEDIATE; it has no group commit, so [Open] is faster.
+func New(db *gorm.DB, cfg Config) (*Store, error) {
+	cfg, err := cfg.check()
+	d, dialectErr := dialectOf(db)
+	if err := errors.Join(err, dialectErr); err != nil {
+		return nil, err
+	}
+	sql := &statements{d: d, prefix: cfg.TablePrefix}
+	if inTransaction(db) {
+		s := newStore(&hostTx{db: session(db), sql: sql}, sql, cfg)
+		s.clients = nil
+		return s, nil
+	}
+	return newStore(&hostDB{db: session(db), sql: sql}, sql, cfg), nil
+}
+
+func newStore(db backend, sql *statements, cfg Config) *Store {
+	return &Store{
+		db:      db,
+		sql:     sql,
+		cfg:     cfg,
+		sealer:  newSealer(cfg.EncryptionKeys),
+		clients: newClientCache(),
+		keys:    newKeyLock(),
+	}
+}
+
+// WithTx returns a store whose reads and writes are part of the transaction tx,
+// which the host began and will end: what it writes is there when the host
+// commits and gone when the host rolls back. tx must be a transaction on the
+// database that s is in. Each write is a savepoint, so one that fails leaves
+// the transaction usable, where the database allows that. Contention is not
+// retried: only the host can repeat its transaction.
+//
+// The store must not be used after the transaction has ended. It may be used
+// concurrently, one call at a time.
+//
+// If tx is not an open transaction, every call of the returned store fails.
+func (s *Store) WithTx(tx *gorm.DB) *Store {
+	t := *s
+	// What is uncommitted must not be remembered for others.
+	t.clients = nil
+	d, err := dialectOf(tx)
+	switch {
+	case err != nil:
+		t.db = failed{err}
+	case tx.Error != nil:
+		t.db = failed{fmt.Errorf("storage: WithTx: %w", tx.Error)}
+	case !inTransaction(tx):
+		t.db = failed{errors.New("storage: WithTx: the *gorm.DB is not a transaction; call its Begin or Transaction method first")}
+	default:
+		t.sql = &statements{d: d, prefix: s.cfg.TablePrefix}
+		t.db = &hostTx{db: session(tx), sql: t.sql}
+	}
+	return &t
+}
+
+// failed is the database of a store that can not work.
+type failed struct{ err error }
+
+func (f failed) read(context.Context, func(context.Context, conn) error) error  { return f.err }
+func (f failed) write(context.Context, func(context.Context, conn) error) error { return f.err }
+func (f failed) close() error                                                   { return nil }
+
+// Ping returns nil when the database answers, and [oauthreg.ErrUnavailable]
+// when it does not. It does not look whether the tables are there.
+func (s *Store) Ping(ctx context.Context) error {
+	return s.read(ctx, "ping", func(ctx context.Context, c conn) error {
+		var n int
+		_, err := c.one(ctx, "SELECT 1", nil, &n)
+		return err
+	})
+}
+
+// Close lets writes that have begun finish, refuses new ones with
+// [oauthreg.ErrUnavailable], and closes a database that [Open] opened. A
+// host's database stays open. Calling it again does nothing.
+func (s *Store) Close() error { return s.db.close() }
+
+func (s *Store) now() time.Time { return s.cfg.Now().UTC() }
+
+// read runs fn against committed state. doing says what, for the error.
+func (s *Store) read(ctx context.Context, doing string, fn func(context.Context, conn) error) error {
+	return explain(doing, s.db.read(ctx, fn))
+}
+
+// write runs fn in a transaction; see backend.write.
+func (s *Store) write(ctx context.Context, doing string, fn func(context.Context, conn) error) error {
+	return explain(doing, s.db.write(ctx, fn))
+}
+
+// explain says what failed, but leaves alone what is an answer, not a failure.
+func explain(doing string, err error) error {
+	if err == nil || isAnswer(err) {
+		return err
+	}
+	return fmt.Errorf("storage: %s: %w", doing, err)
+}
+
+// isAnswer reports whether err is one of the errors that callers branch on, as
+// it is: nothing needs to be said beyond it.
+func isAnswer(err error) bool {
+	switch err {
+	case oauthreg.ErrNotFound, oauthreg.ErrConflict, oauthreg.ErrConsumed, fosite.ErrInvalidatedAuthorizeCode:
+		return true
+	}
+	switch err.(type) {
+	case *fosite.RFC6749Error, *oauthreg.UsedError:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,149 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// unit is a unit of work: writes that wait in memory for their commit.
+type unit struct {
+	mu   sync.Mutex
+	ops  []op
+	done bool
+}
+
+type op struct {
+	doing string
+	run   func(context.Context, conn) error
+}
+
+// level is one BeginTX of a unit.
+type level struct {
+	unit  *unit
+	mark  int // how many writes there were before it
+	outer bool
+	done  bool // on unit.mu
+}
+
+// levelKey finds the level in a context; each store has its own.
+type levelKey struct{ s *Store }
+
+var (
+	errNoTransaction   = errors.New("storage: there is no transaction in the context; call BeginTX first")
+	errTransactionOver = errors.New("storage: the transaction in the context has ended")
+)
+
+// BeginTX begins a transaction and returns the context that carries it. Nothing
+// reaches the database yet: writes made with that context are collected and
+// return nil, and [Store.Commit] runs all of them in one database transaction.
+// So the database is locked for as short as possible, and one flush to disk
+// serves the whole request.
+//
+// Therefore the verdict of a write, for example [fosite.ErrInactiveToken] of a
+// rotation that lost a race, is the error of Commit; and reads made with the
+// context see what was committed before, not the writes that wait.
+//
+// These take part: all of fosite's Create, Delete, Invalidate, Rotate, Revoke
+// and Set methods, and CreateGrant, UseGrant, SaveConsent, RevokeGrants,
+// FinishInteraction and EndLoginSession. Others write at once, on their own.
+//
+// Transactions nest. Committing an inner one leaves its writes to the outer;
+// rolling it back drops its writes alone. The context is bound to this Store
+// value, and may be used concurrently.
+func (s *Store) BeginTX(ctx context.Context) (context.Context, error) {
+	l := &level{unit: new(unit), outer: true}
+	if parent, ok := ctx.Value(levelKey{s}).(*level); ok {
+		parent.unit.mu.Lock()
+		defer parent.unit.mu.Unlock()
+		if parent.unit.done || parent.done {
+			return ctx, errTransactionOver
+		}
+		l = &level{unit: parent.unit, mark: len(parent.unit.ops)}
+	}
+	return context.WithValue(ctx, levelKey{s}, l), nil
+}
+
+// Commit runs the writes that wait, in their order and in one transaction, and
+// returns after they are durable. The first error undoes all of them and is
+// returned. An inner commit does nothing.
+func (s *Store) Commit(ctx context.Context) error {
+	l, ok := ctx.Value(levelKey{s}).(*level)
+	if !ok {
+		return errNoTransaction
+	}
+	u := l.unit
+	u.mu.Lock()
+	if u.done || l.done {
+		u.mu.Unlock()
+		return errTransactionOver
+	}
+	l.done = true
+	if !l.outer {
+		u.mu.Unlock()
+		return nil
+	}
+	u.done = true
+	ops := u.ops
+	u.ops = nil
+	u.mu.Unlock()
+
+	if len(ops) == 0 {
+		return nil
+	}
+	return s.write(ctx, "commit", func(ctx context.Context, c conn) error {
+		for _, o := range ops {
+			if err := o.run(ctx, c); err != nil {
+				if isAnswer(err) {
+					return err
+				}
+				return fmt.Errorf("%s: %w", o.doing, err)
+			}
+		}
+		return nil
+	})
+}
+
+// Rollback drops the writes that wait. After a commit, failed or not, there is
+// nothing to drop and nothing happens. The error is nil but when ctx carries no
+// transaction.
+func (s *Store) Rollback(ctx context.Context) error {
+	l, ok := ctx.Value(levelKey{s}).(*level)
+	if !ok {
+		return errNoTransaction
+	}
+	u := l.unit
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.done || l.done {
+		return nil
+	}
+	l.done = true
+	clear(u.ops[l.mark:])
+	u.ops = u.ops[:l.mark]
+	u.done = l.outer
+	return nil
+}
+
+// do runs a write at once, or leaves it to the transaction in ctx.
+func (s *Store) do(ctx context.Context, doing string, fn func(context.Context, conn) error) error {
+	l, ok := ctx.Value(levelKey{s}).(*level)
+	if !ok {
+		return s.write(ctx, doing, fn)
+	}
+	u := l.unit
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.done || l.done {
+		return errTransactionOver
+	}
+	u.ops = append(u.ops, op{doing, fn})
+	return nil
+}
+
+// waits reports whether a write with this context would wait for a commit.
+func (s *Store) waits(ctx context.Context) bool {
+	_, ok := ctx.Value(levelKey{s}).(*level)
+	return ok
+}
