@@ -1,0 +1,337 @@
+package handlers
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/ory/fosite"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+)
+
+// pending is what an [oauthreg.Interaction] keeps of an authorization request
+// while a person signs in and decides.
+type pending struct {
+	Params authorizeParams `json:"params"`
+	// SignedIn says that the browser was sent to sign in and came back: then
+	// prompt=login and prompt=select_account are satisfied by a sign-in since.
+	SignedIn bool `json:"signed_in,omitempty"`
+	// AuthTime, AMR and ACR are how the user who has to decide proved who they
+	// are, for a decision that does not come from their browser.
+	AuthTime time.Time `json:"auth_time,omitzero"`
+	AMR      []string  `json:"amr,omitempty"`
+	ACR      string    `json:"acr,omitempty"`
+}
+
+// interaction is a pending request together with what it is stored as.
+type interaction struct {
+	oauthreg.Interaction
+	pending
+}
+
+// resume serves GET /oauth/authorize/resume, where the browser comes back to
+// after signing in. Everything is read from the server's side and decided anew.
+func (s *Server) resume(w http.ResponseWriter, r *http.Request) error {
+	form, err := queryParameters(r)
+	if err != nil {
+		return err
+	}
+	in, client, err := s.loadInteraction(r, form.Get("interaction"), s.browserOf(r))
+	if err != nil {
+		return err
+	}
+	in.SignedIn = true
+	return s.advance(w, r, client, &in.Params, in)
+}
+
+// loadInteraction finds a pending request of this browser, with the client as it
+// is now, and decides once more whether it may make the request.
+func (s *Server) loadInteraction(r *http.Request, handle, browser string) (*interaction, *oauthreg.Client, error) {
+	if handle == "" || browser == "" {
+		return nil, nil, expiredInteraction()
+	}
+	return s.interactionOf(r.Context(), handle, browser)
+}
+
+// interactionOf is loadInteraction for callers that are not the browser: with an
+// empty browser nothing is compared.
+func (s *Server) interactionOf(ctx context.Context, handle, browser string) (*interaction, *oauthreg.Client, error) {
+	stored, err := s.store.Interaction(ctx, handle, browser)
+	switch {
+	case errors.Is(err, oauthreg.ErrConsumed):
+		return nil, nil, finishedInteraction()
+	case errors.Is(err, oauthreg.ErrNotFound):
+		return nil, nil, expiredInteraction()
+	case err != nil:
+		return nil, nil, err
+	}
+	in := &interaction{Interaction: stored}
+	in.Handle, in.Browser = handle, browser
+	if err := json.Unmarshal(stored.Request, &in.pending); err != nil {
+		return nil, nil, serverError(err)
+	}
+	client, err := s.reg.Get(ctx, oauthreg.ByID(stored.ClientID))
+	switch {
+	case errors.Is(err, oauthreg.ErrNotFound):
+		return nil, nil, expiredInteraction()
+	case err != nil:
+		return nil, nil, err
+	case client.Suspended():
+		return nil, nil, oauthError(http.StatusBadRequest, "invalid_client", "The client is not known here.")
+	}
+	target, oerr := redirectTarget(&client, in.Params.RedirectURI)
+	if oerr != nil {
+		return nil, nil, oerr
+	}
+	in.Params.RedirectTo = target
+	if oerr := s.permitAuthorize(&client, &in.Params); oerr != nil {
+		return nil, nil, oerr
+	}
+	return in, &client, nil
+}
+
+func expiredInteraction() *Error {
+	return invalidRequest("This step is no longer open in this browser. Go back to the application and start again.")
+}
+
+func finishedInteraction() *Error {
+	return oauthError(http.StatusConflict, "invalid_request", "This request was answered already. Go back to the application and start again.")
+}
+
+// advance takes a permitted request as far as it goes now: to the sign-in, to
+// the consent page, or back to the client with a code.
+func (s *Server) advance(w http.ResponseWriter, r *http.Request, client *oauthreg.Client, p *authorizeParams, in *interaction) error {
+	login, err := s.signIn.Login(r)
+	if err != nil {
+		return unavailable(err)
+	}
+	if fresh, needed := s.needsSignIn(login, p, in); needed {
+		if p.prompts("none") {
+			return s.answerError(w, r, p, oauthError(http.StatusBadRequest, "login_required", "The user has to sign in."))
+		}
+		if in, err = s.keep(w, r, client, p, in, nil); err != nil {
+			return err
+		}
+		s.signIn.Begin(w, r, s.signInRequest(client, p, in, fresh))
+		return nil
+	}
+	consent, err := s.consentState(r.Context(), client, login, p)
+	if err != nil {
+		return err
+	}
+	if consent.needed {
+		if p.prompts("none") {
+			return s.answerError(w, r, p, oauthError(http.StatusBadRequest, "consent_required", "The user has to consent."))
+		}
+		if in, err = s.keep(w, r, client, p, in, login); err != nil {
+			return err
+		}
+		s.redirect(w, r, s.base+"/consent?consent_token="+url.QueryEscape(in.Handle))
+		return nil
+	}
+	target, err := s.answerCode(r.Context(), client, login, p, in, consent)
+	if err != nil {
+		return err
+	}
+	s.redirect(w, r, target)
+	return nil
+}
+
+// needsSignIn decides whether the user has to sign in, and then whether they have
+// to prove it anew: fresh (OpenID Connect Core §3.1.2.1).
+func (s *Server) needsSignIn(login *oauthreg.Login, p *authorizeParams, in *interaction) (fresh, needed bool) {
+	since := s.now()
+	if in != nil {
+		since = in.CreatedAt
+	}
+	returned := in != nil && in.SignedIn
+	if p.prompts("login") || p.MaxAge != nil && *p.MaxAge == 0 {
+		return true, login == nil || !returned || before(login.AuthTime, since)
+	}
+	if login == nil {
+		return false, true
+	}
+	if p.prompts("select_account") && !returned {
+		return false, true
+	}
+	if p.MaxAge != nil && !(returned && !before(login.AuthTime, since)) &&
+		s.now().Sub(login.AuthTime) > time.Duration(*p.MaxAge)*time.Second {
+		return true, true
+	}
+	return false, false
+}
+
+// before compares an auth_time with our clock. Many hosts know it to the second
+// only; such a time is compared to the second.
+func before(authTime, since time.Time) bool {
+	if authTime.Nanosecond() == 0 {
+		since = since.Truncate(time.Second)
+	}
+	return authTime.Before(since)
+}
+
+func (s *Server) signInRequest(client *oauthreg.Client, p *authorizeParams, in *interaction, fresh bool) SignInRequest {
+	req := SignInRequest{
+		ReturnTo:      s.base + "/oauth/authorize/resume?interaction=" + url.QueryEscape(in.Handle),
+		RedirectURI:   p.RedirectTo,
+		Client:        viewClient(client),
+		SelectAccount: p.prompts("select_account"),
+		ACRValues:     p.ACRValues,
+		LoginHint:     p.LoginHint,
+		UILocales:     p.UILocales,
+		Display:       p.Display,
+	}
+	if fresh {
+		req.NotBefore = in.CreatedAt
+	}
+	return req
+}
+
+// keep stores the request on our side, bound to this browser, or moves the one
+// that is stored. login is who has to decide, nil while nobody is signed in.
+func (s *Server) keep(w http.ResponseWriter, r *http.Request, client *oauthreg.Client, p *authorizeParams, in *interaction, login *oauthreg.Login) (*interaction, error) {
+	now := s.now().UTC()
+	if in == nil {
+		in = &interaction{pending: pending{Params: *p}}
+		in.Interaction = oauthreg.Interaction{
+			Handle: rand.Text() + rand.Text(), Browser: s.browser(w, r), ClientID: client.ID,
+			CreatedAt: now.Truncate(time.Millisecond), ExpiresAt: now.Add(s.cfg.InteractionLifetime),
+		}
+		in.decider(login)
+		return in, s.store.CreateInteraction(r.Context(), in.Interaction)
+	}
+	in.decider(login)
+	err := s.store.UpdateInteraction(r.Context(), in.Interaction)
+	switch {
+	case errors.Is(err, oauthreg.ErrConsumed):
+		return nil, finishedInteraction()
+	case errors.Is(err, oauthreg.ErrNotFound):
+		return nil, expiredInteraction()
+	}
+	return in, err
+}
+
+func (in *interaction) decider(login *oauthreg.Login) {
+	in.Subject, in.SessionID = "", ""
+	in.AuthTime, in.AMR, in.ACR = time.Time{}, nil, ""
+	if login != nil {
+		in.Subject, in.SessionID = login.Subject, login.SessionID
+		in.AuthTime, in.AMR, in.ACR = login.AuthTime, login.AMR, login.ACR
+	}
+	b, err := json.Marshal(in.pending)
+	if err != nil {
+		panic("handlers: a pending request is plain data: " + err.Error())
+	}
+	in.Request = b
+}
+
+// consentState is what is known of a user's consent to a request.
+type consentState struct {
+	needed  bool
+	granted oauthreg.Consent // zero when there is none
+	decided bool             // by the user, just now
+}
+
+// consentState looks up what the user allowed before. First-party clients do not
+// ask; prompt=consent always asks.
+func (s *Server) consentState(ctx context.Context, client *oauthreg.Client, login *oauthreg.Login, p *authorizeParams) (consentState, error) {
+	c, err := s.store.Consent(ctx, client.ID, login.Subject)
+	if err != nil && !errors.Is(err, oauthreg.ErrNotFound) {
+		return consentState{}, err
+	}
+	state := consentState{granted: c}
+	switch {
+	case p.prompts("consent"):
+		state.needed = true
+	case client.FirstParty:
+	case err != nil:
+		state.needed = true
+	default:
+		state.needed = !containsAll(c.Scopes, p.Scopes) || !containsAll(c.Resources, p.Resources)
+	}
+	return state, nil
+}
+
+func containsAll(have, want []string) bool {
+	for _, w := range want {
+		if !slices.Contains(have, w) {
+			return false
+		}
+	}
+	return true
+}
+
+// answerCode makes the grant and the code, remembers the decision and ends the
+// interaction, all in one transaction, and returns where the browser goes.
+func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login *oauthreg.Login, p *authorizeParams, in *interaction, consent consentState) (string, error) {
+	now := s.now().UTC().Truncate(time.Millisecond)
+	target, err := url.Parse(p.RedirectTo)
+	if err != nil {
+		return "", serverError(err)
+	}
+	session := newSession(login)
+	session.GrantedAt = now
+	session.RedirectURI = p.RedirectURI
+	session.CodeChallenge = p.CodeChallenge
+	session.Nonce = p.Nonce
+	expires := now.Add(s.lifetimes(client).AuthorizationCode)
+	session.SetExpiresAt(fosite.AuthorizeCode, expires)
+
+	request := fosite.NewAuthorizeRequest()
+	request.ID = uuid.NewString()
+	request.RequestedAt = now
+	request.Client = &engineClient{reg: client}
+	request.ResponseTypes = []string{p.ResponseType}
+	request.RedirectURI = target
+	request.State = p.State
+	request.RequestedScope, request.GrantedScope = p.Scopes, p.Scopes
+	request.RequestedAudience, request.GrantedAudience = p.Resources, p.Resources
+
+	var code string
+	err = s.inTransaction(ctx, func(ctx context.Context) error {
+		if in != nil {
+			if err := s.store.FinishInteraction(ctx, in.Handle); err != nil {
+				return err
+			}
+		}
+		g := oauthreg.Grant{
+			ID: request.ID, ClientID: client.ID, Subject: login.Subject, SessionID: login.SessionID,
+			Scopes: p.Scopes, Resources: p.Resources, CreatedAt: now, LastUsedAt: now, ExpiresAt: expires,
+		}
+		if consent.decided || consent.granted.ID != "" {
+			id, err := s.store.SaveConsent(ctx, oauthreg.Consent{
+				ID: consent.granted.ID, ClientID: client.ID, Subject: login.Subject,
+				Scopes: p.Scopes, Resources: p.Resources, CreatedAt: now, LastUsedAt: now,
+			})
+			if err != nil {
+				return err
+			}
+			g.ConsentID = id
+		}
+		if err := s.store.CreateGrant(ctx, g); err != nil {
+			return err
+		}
+		resp, err := s.engine.NewAuthorizeResponse(ctx, request, session)
+		if err != nil {
+			return err
+		}
+		code = resp.GetParameters().Get("code")
+		return nil
+	})
+	switch {
+	case errors.Is(err, oauthreg.ErrConsumed):
+		return "", finishedInteraction()
+	case errors.Is(err, oauthreg.ErrNotFound):
+		return "", expiredInteraction()
+	case err != nil:
+		return "", err
+	}
+	return answerURL(s.cfg.Issuer, p, "code", code), nil
+}

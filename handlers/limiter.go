@@ -1,0 +1,214 @@
+package handlers
+
+import (
+	"context"
+	"hash/maphash"
+	"math"
+	"sync"
+	"time"
+)
+
+// LimitKind names what a [Limiter] counts. Each kind has its own rate and its
+// own keys.
+type LimitKind string
+
+// The kinds a [Server] counts.
+const (
+	// LimitClientAuth is failed client authentication, per client and address.
+	LimitClientAuth LimitKind = "client_authentication"
+	// LimitSignIn is failed passwords at the built-in sign-in, per user name
+	// and address.
+	LimitSignIn LimitKind = "sign_in"
+	// LimitUserCode is wrong user codes (RFC 8628 §5.1), per user or address.
+	LimitUserCode LimitKind = "user_code"
+	// LimitRegistration is every dynamic registration (RFC 7591), per address.
+	LimitRegistration LimitKind = "registration"
+)
+
+// Limiter bounds guessing and floods. [NewLimiter] keeps its counts in memory,
+// which is per process; a host with many nodes may bring one that shares them.
+// Implementations must be safe for concurrent use, and should let a try through
+// when they cannot tell: a limiter that is down must not take sign-in with it.
+type Limiter interface {
+	// Allow reports whether another try may be made now for key and, when it
+	// may not, after how long. It counts nothing: a success costs no more than
+	// this call. Keys may come from strangers and be long.
+	Allow(ctx context.Context, kind LimitKind, key string) (retryAfter time.Duration, ok bool)
+
+	// Failed counts a failed try, or any try where the kind says so. It is
+	// called for tries that Allow let through, after them.
+	Failed(ctx context.Context, kind LimitKind, key string)
+}
+
+// Rate is how many tries a key has: Burst at once, and PerMinute more as time
+// passes. The zero value means no limit.
+type Rate struct {
+	// Burst is at most 10,000. Zero means PerMinute, rounded up.
+	Burst int
+	// PerMinute is how many tries come back in a minute; the slowest is one a
+	// day. Zero or less means that the kind is not limited.
+	PerMinute float64
+}
+
+// LimiterConfig configures [NewLimiter]. Its zero value has the defaults.
+type LimiterConfig struct {
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// Rates replace the defaults of the kinds in it; a zero Rate switches its
+	// kind off. The defaults are a burst of 60 and then 20 a minute for
+	// client_authentication and sign_in, 20 and then 10 for user_code, 60 and
+	// then 60 for registration. Kinds with neither are not limited.
+	Rates map[LimitKind]Rate
+	// MaxKeys bounds how many keys of each kind are remembered at once. Zero
+	// means 100,000, which takes a few megabytes.
+	MaxKeys int
+}
+
+var defaultRates = map[LimitKind]Rate{
+	LimitClientAuth:   {Burst: 60, PerMinute: 20},
+	LimitSignIn:       {Burst: 60, PerMinute: 20},
+	LimitUserCode:     {Burst: 20, PerMinute: 10},
+	LimitRegistration: {Burst: 60, PerMinute: 60},
+}
+
+const (
+	defaultMaxKeys = 100_000
+	maxBurst       = 10_000
+	slowestRefill  = 24 * time.Hour
+	limiterSweep   = time.Minute // how often keys that owe nothing are forgotten
+	evictionSample = 16
+)
+
+// NewLimiter returns a [Limiter] that counts in memory, by token bucket. It
+// keeps no key, only a hash of it, and forgets a key once its bucket is full
+// again. When there are too many, those that failed least are forgotten first:
+// pushing out a key that is blocked costs about as many failures as blocking
+// the others. Tries that run side by side may exceed the burst, and then the
+// wait is longer. It starts nothing.
+func NewLimiter(cfg LimiterConfig) Limiter {
+	l := &memoryLimiter{now: cfg.Now, seed: maphash.MakeSeed(), kinds: make(map[LimitKind]*buckets)}
+	if l.now == nil {
+		l.now = time.Now
+	}
+	l.start = l.now()
+	size := cfg.MaxKeys
+	if size <= 0 {
+		size = defaultMaxKeys
+	}
+	for _, rates := range []map[LimitKind]Rate{defaultRates, cfg.Rates} {
+		for kind, rate := range rates {
+			l.kinds[kind] = newBuckets(rate, size)
+		}
+	}
+	return l
+}
+
+// NoLimits is the [Limiter] that limits nothing.
+var NoLimits Limiter = noLimits{}
+
+type noLimits struct{}
+
+func (noLimits) Allow(context.Context, LimitKind, string) (time.Duration, bool) { return 0, true }
+func (noLimits) Failed(context.Context, LimitKind, string)                      {}
+
+type memoryLimiter struct {
+	now   func() time.Time
+	start time.Time
+	seed  maphash.Seed
+	kinds map[LimitKind]*buckets // nil values are off; the map never changes
+}
+
+// buckets are the token buckets of one kind. A bucket is one number: when it
+// will be full again. Each try moves that by interval, and a try is allowed as
+// long as it stays within span of now.
+type buckets struct {
+	interval time.Duration // until one try is back
+	span     time.Duration // from empty to full
+	max      int
+
+	mu    sync.Mutex
+	full  map[uint64]time.Duration // key hash → when full, since start
+	swept time.Duration
+}
+
+func newBuckets(r Rate, size int) *buckets {
+	if !(r.PerMinute > 0) { // NaN is off too
+		return nil
+	}
+	interval := slowestRefill
+	if d := float64(time.Minute) / r.PerMinute; d < float64(slowestRefill) {
+		interval = max(time.Duration(d), 1)
+	}
+	burst := r.Burst
+	if burst <= 0 {
+		burst = int(math.Ceil(min(r.PerMinute, maxBurst)))
+	}
+	burst = min(burst, maxBurst)
+	return &buckets{
+		interval: interval, span: time.Duration(burst) * interval,
+		max: size, full: make(map[uint64]time.Duration),
+	}
+}
+
+// Allow implements [Limiter].
+func (l *memoryLimiter) Allow(_ context.Context, kind LimitKind, key string) (time.Duration, bool) {
+	b := l.kinds[kind]
+	if b == nil {
+		return 0, true
+	}
+	h, now := maphash.String(l.seed, key), l.now().Sub(l.start)
+	b.mu.Lock()
+	full, known := b.full[h]
+	b.mu.Unlock()
+	if !known {
+		return 0, true
+	}
+	wait := full + b.interval - b.span - now
+	return max(wait, 0), wait <= 0
+}
+
+// Failed implements [Limiter].
+func (l *memoryLimiter) Failed(_ context.Context, kind LimitKind, key string) {
+	b := l.kinds[kind]
+	if b == nil {
+		return
+	}
+	h, now := maphash.String(l.seed, key), l.now().Sub(l.start)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now-b.swept >= limiterSweep {
+		b.sweep(now)
+	}
+	full, known := b.full[h]
+	if !known && len(b.full) >= b.max {
+		b.evict()
+	}
+	// Tries that were let through side by side are all counted, within reason.
+	b.full[h] = min(max(full, now)+b.interval, now+2*b.span)
+}
+
+// sweep forgets the keys whose bucket is full: they look like new ones.
+func (b *buckets) sweep(now time.Duration) {
+	b.swept = now
+	for h, full := range b.full {
+		if full <= now {
+			delete(b.full, h)
+		}
+	}
+}
+
+// evict forgets, of a few keys, the one that failed least. The order of a map
+// is random enough for the sample.
+func (b *buckets) evict() {
+	var victim uint64
+	least, seen := time.Duration(math.MaxInt64), 0
+	for h, full := range b.full {
+		if full < least {
+			victim, least = h, full
+		}
+		if seen++; seen == evictionSample {
+			break
+		}
+	}
+	delete(b.full, victim)
+}

@@ -1,0 +1,326 @@
+package handlers
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+)
+
+// passwordSignIn is the sign-in that is built in: user name and password, asked
+// for on a page of ours, and sessions in the store.
+type passwordSignIn struct{ s *Server }
+
+var _ SignIn = (*passwordSignIn)(nil)
+
+func newPasswordSignIn(s *Server) *passwordSignIn { return &passwordSignIn{s: s} }
+
+// routes mounts the sign-in page.
+func (p *passwordSignIn) routes(page func(path, name string, e endpoint, methods ...string)) {
+	page("/login", "login", p.login, http.MethodGet, http.MethodHead, http.MethodPost)
+}
+
+// Bounds on what is typed.
+const (
+	maxUsername = 255  // bytes
+	maxPassword = 1024 // bytes
+	maxAgent    = 255  // bytes of the User-Agent that are kept
+)
+
+// touchEvery is how far a session's idle end may lag behind.
+const touchEvery = time.Minute
+
+// Login answers from the session cookie and the store.
+func (p *passwordSignIn) Login(r *http.Request) (*oauthreg.Login, error) {
+	handle, _ := p.s.sessionOf(r)
+	if handle == "" {
+		return nil, nil
+	}
+	session, err := p.s.store.LoginSession(r.Context(), handle)
+	switch {
+	case errors.Is(err, oauthreg.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	if now := p.s.now().UTC(); now.Sub(session.LastSeenAt) >= touchEvery {
+		err := p.s.store.TouchLoginSession(r.Context(), handle, now, p.idleEnd(now, session.ExpiresAt))
+		if err != nil && !errors.Is(err, oauthreg.ErrNotFound) { // the session is good as it is
+			p.s.log.WarnContext(r.Context(), "touch session", "err", err, "request_id", requestID(r.Context()))
+		}
+	}
+	return &session.Login, nil
+}
+
+func (p *passwordSignIn) idleEnd(now, absolute time.Time) time.Time {
+	if idle := now.Add(p.s.cfg.Sessions.Idle); idle.Before(absolute) {
+		return idle
+	}
+	return absolute
+}
+
+// signInStep is what the sign-in page needs of a [SignInRequest]. It travels
+// through the browser, encrypted and bound to it, so what comes back is what we
+// sent: the browser has no say in where it is sent afterwards.
+type signInStep struct {
+	ReturnTo   string   `json:"r"`
+	FormTarget string   `json:"f,omitempty"`
+	ClientID   string   `json:"c,omitempty"`
+	ClientName string   `json:"n,omitempty"`
+	LoginHint  string   `json:"h,omitempty"`
+	Fresh      bool     `json:"a,omitempty"` // who is signed in has to prove it again
+	Other      bool     `json:"o,omitempty"` // the user may want another account
+	UILocales  []string `json:"l,omitempty"`
+	Expires    int64    `json:"e"` // Unix time
+}
+
+// Begin sends the browser to the sign-in page.
+func (p *passwordSignIn) Begin(w http.ResponseWriter, r *http.Request, req SignInRequest) {
+	if !isLocalPath(req.ReturnTo) {
+		failPage(p.s, w, r, serverError(errors.New("sign-in: ReturnTo is not a path on this server")))
+		return
+	}
+	step := signInStep{
+		ReturnTo: req.ReturnTo, FormTarget: cspSource(req.RedirectURI),
+		ClientID: req.Client.ClientID, ClientName: req.Client.Name,
+		Fresh: !req.NotBefore.IsZero(), Other: req.SelectAccount,
+		Expires: p.s.now().Add(p.s.cfg.InteractionLifetime).Unix(),
+	}
+	if len(req.LoginHint) <= maxUsername {
+		step.LoginHint = req.LoginHint
+	}
+	for _, l := range req.UILocales {
+		if len(step.UILocales) < maxLocales && len(l) <= maxLocale {
+			step.UILocales = append(step.UILocales, l)
+		}
+	}
+	b, err := json.Marshal(step)
+	if err != nil {
+		failPage(p.s, w, r, serverError(err))
+		return
+	}
+	sealed := sealValue(p.keys(), p.s.browser(w, r), b)
+	p.s.redirect(w, r, p.s.base+"/login?interaction="+sealed)
+}
+
+func (p *passwordSignIn) keys() [][]byte { return p.s.keysFor("sign-in step") }
+
+// isLocalPath reports whether path leads to this origin, however a browser reads
+// it.
+func isLocalPath(path string) bool {
+	u, err := url.Parse(path)
+	return err == nil && u.Scheme == "" && u.Host == "" && u.User == nil && strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") &&
+		!strings.ContainsFunc(path, func(r rune) bool { return r == '\\' || r <= ' ' || r == 0x7f })
+}
+
+// step opens what Begin sealed, for the browser it was sealed for. Without an
+// interaction it is the sign-in of somebody who came by themselves.
+func (p *passwordSignIn) step(browser, interaction string) (*signInStep, bool) {
+	if interaction == "" {
+		return &signInStep{ReturnTo: p.s.base + "/account"}, true
+	}
+	if browser == "" {
+		return nil, false
+	}
+	b, ok := openValue(p.keys(), browser, interaction)
+	if !ok {
+		return nil, false
+	}
+	step := new(signInStep)
+	if err := json.Unmarshal(b, step); err != nil {
+		return nil, false
+	}
+	return step, p.s.now().Unix() < step.Expires
+}
+
+// login serves GET /login, the sign-in page, and POST /login, which takes name and
+// password and goes on to where the sign-in was asked for. Which of the two was
+// wrong is not told.
+func (p *passwordSignIn) login(w http.ResponseWriter, r *http.Request) error {
+	if r.Method == http.MethodPost {
+		return p.submit(w, r)
+	}
+	form, err := queryParameters(r)
+	if err != nil {
+		return err
+	}
+	other := form.Get("account") == "other"
+	interaction := form.Get("interaction")
+	step, ok := p.step(p.s.browserOf(r), interaction)
+	if !ok {
+		return p.stale(w, r)
+	}
+	current, err := p.Login(r)
+	if err != nil {
+		return unavailable(err)
+	}
+	if interaction == "" && current != nil && !other {
+		p.s.redirect(w, r, step.ReturnTo)
+		return nil
+	}
+	page := LoginPage{Username: step.LoginHint, Interaction: interaction}
+	if current != nil && !other {
+		_, page.Username = p.s.sessionOf(r)
+		page.Reauthenticate = step.Fresh && !step.Other
+	}
+	if other {
+		page.Username = ""
+	}
+	return p.show(w, r, http.StatusOK, step, page)
+}
+
+// show writes the sign-in page.
+func (p *passwordSignIn) show(w http.ResponseWriter, r *http.Request, status int, step *signInStep, page LoginPage) error {
+	page.Client = ClientView{ClientID: step.ClientID, Name: step.ClientName}
+	page.Action = p.s.base + "/login"
+	page.CSRF = p.s.csrfToken(p.s.browser(w, r), "sign-in")
+	page.UILocales = step.UILocales
+	p.s.setPageHeaders(w.Header(), step.FormTarget)
+	return p.s.pages.Login(w, r, status, page)
+}
+
+// stale answers for a step that expired, was altered or is another browser's.
+func (p *passwordSignIn) stale(w http.ResponseWriter, r *http.Request) error {
+	p.s.log.InfoContext(r.Context(), "sign-in step refused", "request_id", requestID(r.Context()))
+	p.s.setPageHeaders(w.Header(), "")
+	return p.s.pages.Error(w, r, ErrorPage{
+		Status: http.StatusBadRequest, Code: "invalid_request", RequestID: requestID(r.Context()),
+		Description: "This sign-in is no longer open in this browser.", SignIn: p.s.base + "/login",
+	})
+}
+
+func (p *passwordSignIn) submit(w http.ResponseWriter, r *http.Request) error {
+	form, err := formBody(w, r)
+	if err != nil {
+		return err
+	}
+	browser := p.s.browserOf(r)
+	if err := p.s.checkPost(r, browser, "sign-in", form.Get("csrf_token")); err != nil {
+		return err
+	}
+	interaction := form.Get("interaction")
+	step, ok := p.step(browser, interaction)
+	if !ok {
+		return p.stale(w, r)
+	}
+	username, password := form.Get("username"), form.Get("password")
+	page := LoginPage{Username: username, Interaction: interaction}
+	if len(username) > maxUsername {
+		page.Username = ""
+	}
+	_, known := p.s.sessionOf(r)
+	page.Reauthenticate = step.Fresh && !step.Other && known != "" && known == username
+
+	ctx := r.Context()
+	tries := []string{"user " + strings.ToLower(page.Username), "address " + p.s.clientAddress(r)}
+	for _, key := range tries {
+		if after, ok := p.s.limits.Allow(ctx, LimitSignIn, key); !ok {
+			page.Throttled = true
+			w.Header().Set("Retry-After", strconv.Itoa(int((after+time.Second-1)/time.Second)))
+			return p.show(w, r, http.StatusTooManyRequests, step, page)
+		}
+	}
+	var subject string
+	ok = false
+	if isTyped(username, maxUsername) && len(password) > 0 && len(password) <= maxPassword {
+		if subject, ok, err = p.s.cfg.Users.CheckPassword(ctx, username, password); err != nil {
+			return unavailable(err)
+		}
+	}
+	if !ok {
+		for _, key := range tries {
+			p.s.limits.Failed(ctx, LimitSignIn, key)
+		}
+		page.Failed = true
+		return p.show(w, r, http.StatusOK, step, page)
+	}
+	if subject == "" {
+		return serverError(errors.New("sign-in: CheckPassword returned no subject"))
+	}
+	if err := p.start(w, r, subject, username); err != nil {
+		return err
+	}
+	p.s.redirect(w, r, step.ReturnTo)
+	return nil
+}
+
+// isTyped reports whether v may have been typed into a text field.
+func isTyped(v string, limit int) bool {
+	return v != "" && len(v) <= limit && utf8.ValidString(v) && !strings.ContainsFunc(v, unicode.IsControl)
+}
+
+// start makes a new session with a new cookie, whatever the browser had before,
+// so that nobody can plant a session and wait for somebody to sign in to it. The
+// session this browser had is over: nobody holds its cookie any more.
+func (p *passwordSignIn) start(w http.ResponseWriter, r *http.Request, subject, username string) error {
+	ctx, now := r.Context(), p.s.now().UTC()
+	session := oauthreg.LoginSession{
+		Login:     oauthreg.Login{Subject: subject, SessionID: randomValue(), AuthTime: now, AMR: []string{"pwd"}},
+		Handle:    randomValue(),
+		CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(p.s.cfg.Sessions.Absolute),
+		UserAgent: userAgent(r),
+	}
+	session.IdleExpiresAt = p.idleEnd(now, session.ExpiresAt)
+	if err := p.s.store.CreateLoginSession(ctx, session); err != nil {
+		return err
+	}
+	p.endCurrent(r)
+	p.s.setSession(w, session.Handle, username)
+	return nil
+}
+
+// endCurrent ends the session of r's browser, if it has one. The new cookie, or
+// none, goes out all the same, so a failure is only logged.
+func (p *passwordSignIn) endCurrent(r *http.Request) {
+	handle, _ := p.s.sessionOf(r)
+	if handle == "" {
+		return
+	}
+	old, err := p.s.store.LoginSession(r.Context(), handle)
+	if err == nil {
+		err = p.s.store.EndLoginSession(r.Context(), old.SessionID)
+	}
+	if err != nil && !errors.Is(err, oauthreg.ErrNotFound) {
+		p.s.log.WarnContext(r.Context(), "end session", "err", err, "request_id", requestID(r.Context()))
+	}
+}
+
+// userAgent is what is kept of the User-Agent, for the list of sessions.
+func userAgent(r *http.Request) string {
+	ua := strings.ToValidUTF8(r.UserAgent(), "")
+	for len(ua) > maxAgent {
+		_, size := utf8.DecodeLastRuneInString(ua)
+		ua = ua[:len(ua)-size]
+	}
+	return ua
+}
+
+// username is what pages call the user who is signed in: what they typed at the
+// built-in sign-in, or what the host knows them by. Empty when nothing is known.
+func (s *Server) username(r *http.Request, login *oauthreg.Login) string {
+	if s.builtin != nil {
+		if _, name := s.sessionOf(r); name != "" {
+			return name
+		}
+	}
+	if s.cfg.Claims == nil {
+		return ""
+	}
+	claims, err := s.cfg.Claims.Claims(r.Context(), login.Subject)
+	if err != nil { // the page is as good without
+		return ""
+	}
+	for _, claim := range []string{"preferred_username", "email", "name"} {
+		if v, _ := claims[claim].(string); v != "" {
+			return v
+		}
+	}
+	return ""
+}

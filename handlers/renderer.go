@@ -1,0 +1,365 @@
+package handlers
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+)
+
+//go:embed templates/*.html templates/pages.css
+var embeddedTemplates embed.FS
+
+// The files a renderer is made of. Each page is the layout with its own "title"
+// and "content".
+var (
+	sharedTemplates = []string{"layout.html", "brand.html", "parts.html"}
+	pageTemplates   = []string{"login.html", "consent.html", "error.html", "message.html", "apps.html"}
+)
+
+const styleSheet = "pages.css"
+
+// DefaultRenderer returns the pages that are built in: without scripts, web fonts
+// or anything fetched from elsewhere; in English, German, French, Spanish and
+// Chinese, by ui_locales and then by what the browser prefers.
+//
+// An application's logo is not shown: it would tell whoever hosts it about every
+// visit, and a borrowed logo is what people trust too easily. Its initial stands
+// in for it. A host that wants logos brings its own Renderer.
+func DefaultRenderer() Renderer {
+	r, err := NewRenderer(nil)
+	if err != nil {
+		panic("handlers: " + err.Error()) // the built-in templates are tested
+	}
+	return r
+}
+
+// NewRenderer returns [DefaultRenderer] with single files replaced by those of
+// the same name in override: layout.html, brand.html (what stands above every
+// page), parts.html, login.html, consent.html, error.html, message.html,
+// apps.html and pages.css. Texts are replaced one by one, and languages added, by
+// catalogue/<language>.json, a flat JSON object like the ones in this package's
+// folder catalogue. Every template is tried once; an error names the file.
+//
+// Templates are those of [html/template]. Their dot has the page's struct
+// ([LoginPage], [ConsentPage], [ErrorPage], [MessagePage] or [AppsPage]) in
+// .Page, and .T "key" "name" "value" for a text. Styles belong into pages.css:
+// the Content-Security-Policy refuses style attributes, scripts and anything from
+// another origin.
+func NewRenderer(override fs.FS) (Renderer, error) {
+	texts, err := loadCatalogue(override)
+	if err != nil {
+		return nil, err
+	}
+	read := func(name string) (string, error) {
+		if override != nil {
+			b, err := fs.ReadFile(override, name)
+			if !errors.Is(err, fs.ErrNotExist) {
+				return string(b), err
+			}
+		}
+		b, err := fs.ReadFile(embeddedTemplates, "templates/"+name)
+		return string(b), err
+	}
+	if err := checkOverride(override); err != nil {
+		return nil, err
+	}
+	css, err := read(styleSheet)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", styleSheet, err)
+	}
+	if strings.Contains(strings.ToLower(css), "</style") {
+		return nil, fmt.Errorf("%s: a style sheet cannot contain </style", styleSheet)
+	}
+	css = strings.ReplaceAll(css, "\r\n", "\n") // as browsers read it, before they hash it
+	sum := sha256.Sum256([]byte(css))
+	t := &templateRenderer{
+		texts: texts, style: template.CSS(css),
+		styleSource: "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'",
+		pages:       map[string]*template.Template{},
+	}
+	shared := template.New("")
+	for _, name := range sharedTemplates {
+		text, err := read(name)
+		if err == nil {
+			_, err = shared.New(name).Parse(text)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("template %s: %w", name, err)
+		}
+	}
+	for _, name := range pageTemplates {
+		page, err := shared.Clone()
+		if err != nil {
+			return nil, err
+		}
+		text, err := read(name)
+		if err == nil {
+			_, err = page.New(name).Parse(text)
+		}
+		if err == nil {
+			t.pages[name] = page
+			_, err = t.render(name, t.texts.texts[0], samplePages[name])
+		}
+		if err != nil {
+			return nil, fmt.Errorf("template %s: %w", name, err)
+		}
+	}
+	return t, nil
+}
+
+// checkOverride refuses files that replace nothing: a misspelled name would go
+// unnoticed.
+func checkOverride(override fs.FS) error {
+	if override == nil {
+		return nil
+	}
+	for _, pattern := range []string{"*.html", "*.css"} {
+		names, err := fs.Glob(override, pattern)
+		if err != nil {
+			return fmt.Errorf("list templates: %w", err)
+		}
+		for _, name := range names {
+			if name != styleSheet && !slices.Contains(sharedTemplates, name) && !slices.Contains(pageTemplates, name) {
+				return fmt.Errorf("template %s: there is no template of that name to replace", name)
+			}
+		}
+	}
+	return nil
+}
+
+type templateRenderer struct {
+	texts       *catalogue
+	pages       map[string]*template.Template // by file name
+	style       template.CSS
+	styleSource string
+}
+
+// Login writes the sign-in page.
+func (t *templateRenderer) Login(w http.ResponseWriter, r *http.Request, status int, p LoginPage) error {
+	return t.write(w, r, "login.html", status, p.UILocales, p)
+}
+
+// Consent writes the consent page.
+func (t *templateRenderer) Consent(w http.ResponseWriter, r *http.Request, status int, p ConsentPage) error {
+	return t.write(w, r, "consent.html", status, p.UILocales, p)
+}
+
+// Error writes the error page.
+func (t *templateRenderer) Error(w http.ResponseWriter, r *http.Request, p ErrorPage) error {
+	return t.write(w, r, "error.html", p.Status, p.UILocales, p)
+}
+
+// Message writes a page that tells that something is done.
+func (t *templateRenderer) Message(w http.ResponseWriter, r *http.Request, p MessagePage) error {
+	if !slices.Contains([]string{"signed_in", "signed_out", "confirm_sign_out"}, p.Kind) {
+		return fmt.Errorf("message page: no kind %q", p.Kind)
+	}
+	return t.write(w, r, "message.html", http.StatusOK, p.UILocales, p)
+}
+
+// Apps writes the account page.
+func (t *templateRenderer) Apps(w http.ResponseWriter, r *http.Request, p AppsPage) error {
+	return t.write(w, r, "apps.html", http.StatusOK, nil, p)
+}
+
+// write writes nothing at all when the page cannot be made.
+func (t *templateRenderer) write(w http.ResponseWriter, r *http.Request, name string, status int, locales []string, page any) error {
+	text := t.texts.choose(locales, r.Header.Get("Accept-Language"))
+	body, err := t.render(name, text, page)
+	if err != nil {
+		return fmt.Errorf("page: %w", err)
+	}
+	h := w.Header()
+	allowStyle(h, t.styleSource)
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Language", text.lang)
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the browser went away; nothing to tell it
+	return nil
+}
+
+func (t *templateRenderer) render(name string, text words, page any) ([]byte, error) {
+	var b bytes.Buffer
+	err := t.pages[name].ExecuteTemplate(&b, "layout.html", pageData{words: text, Style: t.style, Page: page})
+	return b.Bytes(), err
+}
+
+// pageData is the dot of every template. The methods are what templates may ask.
+type pageData struct {
+	words
+	Style template.CSS
+	Page  any
+}
+
+// Text is v as it may stand among our own words: in one line, of bounded length,
+// without characters that are invisible or reorder what is around them.
+func (pageData) Text(v string) string { return displayText(v, maxShown) }
+
+// Name is what to call a client.
+func (d pageData) Name(c ClientView) string {
+	if n := displayText(c.Name, maxShown); n != "" {
+		return n
+	}
+	if n := displayText(c.ClientID, maxShown); n != "" {
+		return n
+	}
+	return d.T("app.unnamed")
+}
+
+// Initial is the letter that stands for a client, and Tone its color's number.
+func (d pageData) Initial(c ClientView) string {
+	for _, r := range d.Name(c) {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return string(unicode.ToUpper(r))
+		}
+	}
+	return "•"
+}
+
+// Tone numbers the color of a client: the same one every time.
+func (pageData) Tone(c ClientView) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(c.ClientID)) // never fails
+	return h.Sum32() % 6
+}
+
+// Link is uri if it is a web page, otherwise empty.
+func (pageData) Link(uri string) string {
+	u, err := url.Parse(uri)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return ""
+	}
+	return uri
+}
+
+// MarkNew reports whether it says something to mark the new scopes: not when all
+// of them are.
+func (pageData) MarkNew(scopes []ConsentScope) bool {
+	return slices.ContainsFunc(scopes, func(s ConsentScope) bool { return !s.New })
+}
+
+// ReturnKey is the text that tells where a redirect leads.
+func (pageData) ReturnKey(redirectHost string) string {
+	if strings.HasSuffix(redirectHost, ":") {
+		return "consent.redirect.app"
+	}
+	if u, err := url.Parse("//" + redirectHost); err == nil && isLoopbackHost(u.Hostname()) {
+		return "consent.redirect.device"
+	}
+	return "consent.redirect"
+}
+
+// ErrorKind is the part of the catalogue that has the words for an error page.
+func (pageData) ErrorKind(p ErrorPage) string {
+	switch {
+	case p.Status == http.StatusForbidden:
+		return "error.form"
+	case p.Status == http.StatusTooManyRequests:
+		return "error.many"
+	case p.Status == http.StatusServiceUnavailable:
+		return "error.unavailable"
+	case p.Status >= http.StatusInternalServerError:
+		return "error.server"
+	}
+	return "error.request"
+}
+
+// Date and Time write a moment in the language's form. Pages run no script, so
+// nobody knows the reader's time zone: it is UTC, and Time says so.
+func (d pageData) Date(t time.Time) string { return t.UTC().Format(d.T("format.date")) }
+
+// Time is [pageData.Date] with the hour.
+func (d pageData) Time(t time.Time) string { return t.UTC().Format(d.T("format.time")) }
+
+// Device is what a User-Agent tells of a browser, as far as a person cares.
+func (d pageData) Device(userAgent string) string {
+	find := func(known [][2]string) string {
+		for _, k := range known {
+			if strings.Contains(userAgent, k[0]) {
+				return k[1]
+			}
+		}
+		return ""
+	}
+	// The order counts: most browsers claim to be the ones further down as well.
+	browser := find([][2]string{
+		{"Edg", "Edge"}, {"OPR/", "Opera"}, {"SamsungBrowser", "Samsung Internet"}, {"Firefox/", "Firefox"}, {"FxiOS/", "Firefox"},
+		{"CriOS/", "Chrome"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"},
+	})
+	system := find([][2]string{
+		{"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Android", "Android"}, {"Windows", "Windows"},
+		{"Mac OS X", "macOS"}, {"CrOS", "ChromeOS"}, {"Linux", "Linux"},
+	})
+	switch {
+	case browser != "" && system != "":
+		return browser + " · " + system
+	case browser+system != "":
+		return browser + system
+	}
+	if name := displayText(userAgent, 60); name != "" {
+		return name
+	}
+	return d.T("sessions.unknown")
+}
+
+const maxShown = 120 // characters of a stranger's text
+
+// displayText drops what does not show or reorders text: control characters,
+// marks of direction (the pages isolate directions themselves), zero-width
+// spaces, tags. Runs of white space become one space.
+func displayText(v string, limit int) string {
+	var b strings.Builder
+	n, space := 0, false
+	for _, r := range v {
+		switch {
+		case unicode.IsSpace(r), r == '\u2028', r == '\u2029':
+			space = b.Len() > 0
+			continue
+		case r == utf8.RuneError, unicode.IsControl(r),
+			r == '\u00ad', r == '\u061c', r == '\u200b', r == '\u200e', r == '\u200f', r == '\u2060', r == '\ufeff',
+			r >= '\u202a' && r <= '\u202e', r >= '\u2061' && r <= '\u206f', r >= '\U000e0000' && r <= '\U000e0fff':
+			continue
+		}
+		if n++; n > limit {
+			return b.String() + "…"
+		}
+		if space {
+			b.WriteByte(' ')
+			space = false
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// samplePages are what templates are tried with: every field is set, so that
+// every branch of a template but the empty ones runs.
+var samplePages = func() map[string]any {
+	c := ClientView{ClientID: "id", Name: "Name", LogoURI: "https://a.example/logo", ClientURI: "https://a.example", TOSURI: "https://a.example/t", PolicyURI: "https://a.example/p", SelfRegistered: true}
+	at := time.Unix(0, 0)
+	return map[string]any{
+		"login.html": LoginPage{Client: c, Username: "user", Failed: true, Throttled: true, Reauthenticate: true, Action: "/login", Interaction: "i", CSRF: "c"},
+		"consent.html": ConsentPage{Client: c, Subject: "sub", Username: "user", RedirectHost: "a.example", Resources: []string{"https://a.example"},
+			Scopes: []ConsentScope{{Scope: Scope{Name: "a"}, New: true}, {Scope: Scope{Name: "b"}}}, Action: "/consent", ConsentToken: "t", CSRF: "c", SwitchAccount: "/switch"},
+		"error.html":   ErrorPage{Status: 400, Code: "invalid_request", Description: "d", RequestID: "r", SignIn: "/login"},
+		"message.html": MessagePage{Kind: "confirm_sign_out", Action: "/x", CSRF: "c", Fields: map[string]string{"a": "b"}, Client: c},
+		"apps.html": AppsPage{Username: "user", Action: "/account", SignOut: "/out", CSRF: "c", CurrentSession: "s",
+			Apps:     []AuthorizedApp{{ConsentID: "i", Client: c, Scopes: []Scope{{Name: "a"}}, Resources: []string{"https://a.example"}, Since: at, LastUsedAt: at}},
+			Sessions: []oauthreg.LoginSession{{Login: oauthreg.Login{SessionID: "s"}}, {Login: oauthreg.Login{SessionID: "t"}}}},
+	}
+}()

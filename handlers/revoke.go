@@ -1,0 +1,70 @@
+package handlers
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/ory/fosite"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+)
+
+// revoke serves POST /oauth/revoke (RFC 7009).
+//
+// Revoking a refresh token, a rotated one too, ends its grant with all its
+// tokens; revoking an access token ends that token. A token that is unknown or
+// malformed is answered with 200, since it does not work already (§2.2); another
+// client's is refused and stays as it is. token_type_hint is not needed: tokens
+// tell their kind.
+func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
+	form, caller, err := s.clientRequest(w, r)
+	if err != nil {
+		return err
+	}
+	token := form.Get("token")
+	if token == "" {
+		return invalidRequest("The token parameter is missing.")
+	}
+	if err := s.revokeToken(r, caller, token); err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+func (s *Server) revokeToken(r *http.Request, caller *oauthreg.Client, token string) error {
+	ctx := r.Context()
+	refresh := strings.HasPrefix(token, prefixRefresh)
+	var stored fosite.Requester
+	var err error
+	var signature string
+	if refresh {
+		if signature = s.engine.tokens.refreshSignature(token); signature == "" {
+			return nil
+		}
+		stored, err = s.store.GetRefreshTokenSession(ctx, signature, NewSession())
+		if errors.Is(err, fosite.ErrInactiveToken) && stored != nil {
+			err = nil // rotated already; its grant may live
+		}
+	} else {
+		if signature = s.engine.tokens.accessSignature(token); signature == "" {
+			return nil
+		}
+		stored, err = s.store.GetAccessTokenSession(ctx, signature, NewSession())
+	}
+	switch {
+	case isNotFound(err):
+		return nil
+	case err != nil:
+		return err
+	case !sameClient(stored, caller):
+		return invalidGrant("The token belongs to another client.")
+	}
+	if refresh {
+		_, err = s.store.RevokeGrants(ctx, oauthreg.GrantFilter{ID: stored.GetID()})
+		return err
+	}
+	return s.store.DeleteAccessTokenSession(ctx, signature)
+}

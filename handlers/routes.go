@@ -1,0 +1,71 @@
+package handlers
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// routes is the whole public surface, readable at a glance.
+func (s *Server) routes() {
+	const get, post = http.MethodGet, http.MethodPost
+
+	// Protocol endpoints that programs call; any web origin may.
+	s.open("/oauth/token", "token", s.token, post)
+	s.open("/oauth/introspect", "introspect", s.introspect, post)
+	s.open("/oauth/revoke", "revoke", s.revoke, post)
+	s.open("/oauth/jwks", "jwks", s.serveJWKS, get, http.MethodHead)
+
+	s.registrationRoutes()
+
+	// Metadata: below the issuer, and with the issuer's path inserted behind the
+	// well-known part (RFC 8414 §3.1). At the root both are the same path.
+	const wellKnown = "/.well-known/oauth-authorization-server"
+	s.open(wellKnown, "metadata", s.serveMetadata, get, http.MethodHead)
+	if s.base != "" {
+		s.openAt(wellKnown+s.base, "metadata", s.serveMetadata, get, http.MethodHead)
+	}
+
+	// What a browser walks through. HEAD is not GET here: it would do a step.
+	s.page("/oauth/authorize", "authorize", s.authorize, get, post)
+	s.page("/oauth/authorize/resume", "resume", s.resume, get)
+	s.page("/consent", "consent", s.consent, get, post)
+	s.accountRoutes(s.page)
+	if s.builtin != nil {
+		s.builtin.routes(s.page)
+	}
+
+	s.plain("/healthz", "healthz", s.healthz, get, http.MethodHead)
+	s.plain("/readyz", "readyz", s.readyz, get, http.MethodHead)
+}
+
+// open mounts an endpoint for programs, with CORS and JSON errors.
+func (s *Server) open(path, name string, e endpoint, methods ...string) {
+	s.openAt(s.base+path, name, e, methods...)
+}
+
+// openAt is open for a path that does not lie below the issuer.
+func (s *Server) openAt(path, name string, e endpoint, methods ...string) {
+	s.mux.Handle(path, cors(strings.Join(methods, ", "), s.handle(name, only(methods, e), failJSON)))
+}
+
+// plain is open without CORS.
+func (s *Server) plain(path, name string, e endpoint, methods ...string) {
+	s.mux.Handle(s.base+path, s.handle(name, only(methods, e), failJSON))
+}
+
+// page mounts a step for people: errors are pages, and no other origin may read.
+func (s *Server) page(path, name string, e endpoint, methods ...string) {
+	s.mux.Handle(s.base+path, s.handle(name, only(methods, e), failPage))
+}
+
+// only refuses every other method (RFC 9110 §15.5.6).
+func only(methods []string, e endpoint) endpoint {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if !slices.Contains(methods, r.Method) {
+			w.Header().Set("Allow", strings.Join(methods, ", "))
+			return oauthError(http.StatusMethodNotAllowed, "invalid_request", "The endpoint does not answer this method.")
+		}
+		return e(w, r)
+	}
+}

@@ -1,0 +1,149 @@
+package handlers
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+)
+
+// Server is an authorization server. It is safe for concurrent use.
+type Server struct {
+	cfg    Config
+	issuer *url.URL
+	base   string // the issuer's path, "" at the root
+	secure bool   // https: cookies are Secure and host-bound
+	log    *slog.Logger
+	now    func() time.Time
+
+	reg    *oauthreg.Registry
+	store  Store
+	keys   *oauthreg.KeyRing
+	signIn SignIn
+	pages  Renderer
+	limits Limiter
+	engine *engine
+	jwks   *clientKeys
+
+	resources []string // canonical, the issuer first
+	metadata  *metadata
+	builtin   *passwordSignIn // nil when the host has its own
+
+	mux *http.ServeMux
+}
+
+// New checks cfg, names everything wrong with it at once, and returns a server.
+// It does no I/O and starts nothing.
+func New(cfg Config) (*Server, error) {
+	issuer, err := cfg.check()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg: cfg, issuer: issuer, base: issuer.Path, secure: issuer.Scheme == "https",
+		log: cfg.Logger, now: cfg.Now,
+		reg: cfg.Registry, store: cfg.Store, keys: cfg.Keys,
+		signIn: cfg.SignIn, pages: cfg.Renderer, limits: cfg.Limits,
+	}
+	s.resources = append([]string{cfg.Issuer}, cfg.Resources...)
+	if s.pages == nil {
+		s.pages = DefaultRenderer()
+	}
+	if s.limits == nil {
+		s.limits = NewLimiter(LimiterConfig{Now: cfg.Now})
+	}
+	outbound := cfg.Outbound
+	if outbound == nil {
+		outbound = NewOutbound(OutboundConfig{})
+	}
+	s.jwks = newClientKeys(outbound, cfg.Now)
+	s.engine = newEngine(s)
+	s.metadata = newMetadata(s)
+	if s.signIn == nil {
+		s.builtin = newPasswordSignIn(s)
+		s.signIn = s.builtin
+	}
+	s.mux = http.NewServeMux()
+	s.routes()
+	return s, nil
+}
+
+// ServeHTTP answers below the issuer's path and at the well-known paths of the
+// issuer's origin.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// url is the absolute URL of a path below the issuer.
+func (s *Server) url(path string) string { return s.cfg.Issuer + path }
+
+// keysFor derives one key per configured secret for one purpose: the first
+// makes, all verify.
+func (s *Server) keysFor(purpose string) [][]byte {
+	out := make([][]byte, len(s.cfg.Secrets))
+	for i, secret := range s.cfg.Secrets {
+		out[i] = oauthreg.DeriveKey(secret, purpose)
+	}
+	return out
+}
+
+// endpoint serves one endpoint. It writes the response itself when it succeeds
+// and returns an error, having written nothing, when it does not.
+type endpoint func(w http.ResponseWriter, r *http.Request) error
+
+// handle wraps an endpoint: request id, error answer, one log line.
+func (s *Server) handle(name string, e endpoint, fail failer) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, newRequestID()))
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				s.log.ErrorContext(r.Context(), "panic", "endpoint", name, "request_id", requestID(r.Context()), "panic", p)
+				fail(s, w, r, serverError(nil))
+			}
+		}()
+		err := e(w, r)
+		if err == nil {
+			if s.log.Enabled(r.Context(), slog.LevelInfo) {
+				s.log.LogAttrs(r.Context(), slog.LevelInfo, "oauth request",
+					slog.String("endpoint", name), slog.String("result", "ok"),
+					slog.Duration("took", time.Since(start)), slog.String("request_id", requestID(r.Context())))
+			}
+			return
+		}
+		oe := toOAuth(err)
+		level := slog.LevelInfo
+		attrs := []slog.Attr{
+			slog.String("endpoint", name), slog.String("result", oe.Code), slog.String("description", oe.Description),
+			slog.Duration("took", time.Since(start)), slog.String("request_id", requestID(r.Context())),
+		}
+		if oe.Status >= 500 {
+			level = slog.LevelError
+			if oe.cause != nil {
+				attrs = append(attrs, slog.String("err", oe.cause.Error()))
+			}
+		}
+		s.log.LogAttrs(r.Context(), level, "oauth request", attrs...)
+		fail(s, w, r, oe)
+	})
+}
+
+type requestIDKey struct{}
+
+// requestID is the id that the log and the error page share.
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}
+
+func newRequestID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}

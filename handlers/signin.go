@@ -1,0 +1,211 @@
+package handlers
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+)
+
+// SignIn is the host's side of authentication: the one interface an application
+// with its own users, session and sign-in page implements. Leave
+// [Config.SignIn] nil to use the built-in password sign-in.
+// Implementations must be safe for concurrent use.
+type SignIn interface {
+	// Login returns who is signed in at the browser that sent r: completely, so
+	// a session that still waits for a second factor is nobody. nil means
+	// nobody. An error means that it cannot be told now; the browser gets 503.
+	Login(r *http.Request) (*oauthreg.Login, error)
+
+	// Begin sends the browser to sign in, by writing a redirect or a page. When
+	// the user is signed in, the host redirects the browser to req.ReturnTo.
+	// The host must redirect nowhere else on the word of the browser.
+	Begin(w http.ResponseWriter, r *http.Request, req SignInRequest)
+}
+
+// SignInRequest tells a [SignIn] what the authorization request asks of the
+// sign-in (OpenID Connect Core §3.1.2.1).
+type SignInRequest struct {
+	// ReturnTo is the absolute path and query on this server to come back to.
+	ReturnTo string
+	// RedirectURI is where the whole request will end, at the client; for the
+	// page's form-action policy and display only.
+	RedirectURI string
+	// Client is who asks, for display.
+	Client ClientView
+	// NotBefore, when not zero, is the earliest acceptable auth_time: the user
+	// has to prove who they are again (prompt=login, max_age).
+	NotBefore time.Time
+	// SelectAccount asks to let the user choose among accounts (prompt=select_account).
+	SelectAccount bool
+	// ACRValues is acr_values, in order of preference. LoginHint is login_hint.
+	ACRValues []string
+	LoginHint string
+	// UILocales is ui_locales, Display is display.
+	UILocales []string
+	Display   string
+}
+
+// Users answers for the built-in sign-in who has which password.
+// Implementations must be safe for concurrent use.
+type Users interface {
+	// CheckPassword returns the user's subject and true when the password is
+	// right. Unknown names must take the time of wrong passwords. An error
+	// means that it cannot be told now.
+	CheckPassword(ctx context.Context, username, password string) (subject string, ok bool, err error)
+}
+
+// ClaimsSource tells what the host knows of a user.
+// Implementations must be safe for concurrent use.
+type ClaimsSource interface {
+	// Claims returns the standard claims (OpenID Connect Core §5.1) and the
+	// host's own, typed as they are to appear in JSON. Only those that the
+	// granted scopes and the claims parameter ask for are sent on. A subject
+	// that no longer exists is [oauthreg.ErrNotFound].
+	Claims(ctx context.Context, subject string) (map[string]any, error)
+}
+
+// ClientView is what pages show of a client.
+type ClientView struct {
+	ClientID       string
+	Name           string
+	LogoURI        string
+	ClientURI      string
+	TOSURI         string
+	PolicyURI      string
+	Verified       bool
+	SelfRegistered bool
+	FirstParty     bool
+}
+
+func viewClient(c *oauthreg.Client) ClientView {
+	return ClientView{
+		ClientID: c.ClientID, Name: c.Name, LogoURI: c.LogoURI, ClientURI: c.ClientURI,
+		TOSURI: c.TOSURI, PolicyURI: c.PolicyURI,
+		Verified: c.Verified, SelfRegistered: c.SelfRegistered, FirstParty: c.FirstParty,
+	}
+}
+
+// Scope is a scope the server knows, with the words shown on the consent page.
+type Scope struct {
+	// Name is the scope token (RFC 6749 §3.3).
+	Name string
+	// Title is a short name and Description a sentence, in English; the pages'
+	// catalogue may have translations under the scope's name. Both may be empty.
+	Title       string
+	Description string
+}
+
+// ConsentPage is what the consent page shows and sends back.
+type ConsentPage struct {
+	Client ClientView
+	// Subject is who decides; Username is how the sign-in calls them, if known.
+	Subject  string
+	Username string
+	// RedirectHost is the host (or private-use scheme) the browser returns to.
+	RedirectHost string
+	// Scopes is everything asked for; New marks those not allowed before.
+	Scopes []ConsentScope
+	// Resources are the resources (RFC 8707) the tokens will be for.
+	Resources []string
+	// Action is where the form posts to; ConsentToken and CSRF are its hidden
+	// fields consent_token and csrf_token.
+	Action       string
+	ConsentToken string
+	CSRF         string
+	// SwitchAccount is where to go to decide as somebody else; empty when
+	// nowhere.
+	SwitchAccount string
+	// UILocales is ui_locales of the request.
+	UILocales []string
+}
+
+// ConsentScope is one line of the consent page.
+type ConsentScope struct {
+	Scope
+	New bool
+}
+
+// LoginPage is what the sign-in page shows and sends back.
+type LoginPage struct {
+	// Client is who asks; its zero value when the user came by themselves.
+	Client ClientView
+	// Username is what to put in the field: login_hint, or what was typed.
+	Username string
+	// Failed says that the last try did not succeed; Throttled that there were
+	// too many.
+	Failed    bool
+	Throttled bool
+	// Reauthenticate says that a signed-in user has to prove it again.
+	Reauthenticate bool
+	// Action is where the form posts to; Interaction and CSRF are its hidden
+	// fields interaction and csrf_token.
+	Action      string
+	Interaction string
+	CSRF        string
+	UILocales   []string
+}
+
+// ErrorPage is what the error page shows: an OAuth error that may not be sent to
+// a redirect URI, or a step that cannot go on.
+type ErrorPage struct {
+	Status      int
+	Code        string // registered error code, e.g. invalid_request
+	Description string
+	RequestID   string
+	// SignIn is where to sign in without an application, as a way on; empty
+	// when there is none.
+	SignIn    string
+	UILocales []string
+}
+
+// Renderer writes the pages that people see. [DefaultRenderer] has them all;
+// a host replaces single templates through it, or the whole.
+// Implementations must be safe for concurrent use. A Renderer writes status and
+// body; the security headers are set already.
+type Renderer interface {
+	Login(w http.ResponseWriter, r *http.Request, status int, p LoginPage) error
+	Consent(w http.ResponseWriter, r *http.Request, status int, p ConsentPage) error
+	Error(w http.ResponseWriter, r *http.Request, p ErrorPage) error
+	Message(w http.ResponseWriter, r *http.Request, p MessagePage) error
+	Apps(w http.ResponseWriter, r *http.Request, p AppsPage) error
+}
+
+// MessagePage tells that something is done ("signed_out", ...), with nothing to
+// fill in but an optional confirmation.
+type MessagePage struct {
+	// Kind is signed_out, confirm_sign_out, signed_in.
+	Kind string
+	// Action, when set, is where the one button posts to, with CSRF as
+	// csrf_token and Fields as further hidden fields.
+	Action string
+	CSRF   string
+	Fields map[string]string
+	// Client is who sent the user, if known.
+	Client    ClientView
+	UILocales []string
+}
+
+// AppsPage lists what a user has allowed ("my authorized apps") and where they
+// are signed in.
+type AppsPage struct {
+	Username string
+	Apps     []AuthorizedApp
+	Sessions []oauthreg.LoginSession
+	// CurrentSession is the session id of this browser.
+	CurrentSession string
+	Action         string
+	SignOut        string
+	CSRF           string
+}
+
+// AuthorizedApp is one line of [AppsPage].
+type AuthorizedApp struct {
+	ConsentID  string
+	Client     ClientView
+	Scopes     []Scope
+	Resources  []string
+	Since      time.Time
+	LastUsedAt time.Time
+}
