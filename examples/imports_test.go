@@ -1,0 +1,142 @@
+// Package examples_test keeps what holds for the module as a whole: who may
+// import whom, and the floors of its dependencies.
+package examples_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/oauthreg/oauthreg"
+
+// A folderRule says what the packages of a top-level folder may import.
+type folderRule struct {
+	// only, when set, lists what may be imported from outside the standard
+	// library and the folder itself.
+	only []string
+	// never lists what may not be imported.
+	never []string
+}
+
+// folders is the architecture; change it here first, in a commit that says why.
+//
+//	examples/ ──► handlers/ ──► oauthreg/ ◄── storage/ ◄── examples/
+//
+// handlers and storage do not know each other: they meet in interfaces that
+// oauthreg and fosite declare, and in the program that wires them.
+var folders = map[string]folderRule{
+	"oauthreg": {
+		only:  []string{"golang.org/x/crypto", "github.com/go-jose/go-jose/v4", "github.com/google/uuid"},
+		never: []string{"net/http", "database/sql"},
+	},
+	"storage":  {never: []string{module + "/handlers", module + "/examples", "net/http"}},
+	"handlers": {never: []string{module + "/storage", module + "/examples", "gorm.io", "database/sql"}},
+	"examples": {},
+	"testdata": {},
+}
+
+// forbidden says why a package of folder may not import p, or nothing if it may.
+func (r folderRule) forbidden(folder, p string) string {
+	for _, n := range r.never {
+		if within(p, n) {
+			return "never imports " + n
+		}
+	}
+	first, _, _ := strings.Cut(p, "/")
+	standard := !strings.Contains(first, ".")
+	if r.only == nil || standard || within(p, module+"/"+folder) || slices.ContainsFunc(r.only, func(o string) bool { return within(p, o) }) {
+		return ""
+	}
+	return "imports only the standard library and " + strings.Join(r.only, ", ")
+}
+
+// within reports whether p is pkg or lies below it.
+func within(p, pkg string) bool { return p == pkg || strings.HasPrefix(p, pkg+"/") }
+
+// The packages import each other in the directions of folders only. Tests are
+// free: they wire the parts together.
+func TestImports(t *testing.T) {
+	files := map[string]int{}
+	err := fs.WalkDir(os.DirFS(".."), ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && name != "." && strings.HasPrefix(d.Name(), "."):
+			return fs.SkipDir
+		case d.IsDir() || path.Ext(name) != ".go" || strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		folder, _, below := strings.Cut(name, "/")
+		rule, known := folders[folder]
+		if !below || !known {
+			t.Errorf("%s: Go code lives in oauthreg, storage, handlers and examples", name)
+			return nil
+		}
+		files[folder]++
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", filepath.FromSlash(name)), nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range f.Imports {
+			p, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if why := rule.forbidden(folder, p); why != "" {
+				t.Errorf("%s imports %q: %s %s", name, p, folder, why)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range []string{"oauthreg", "storage", "handlers", "examples"} {
+		if files[folder] == 0 {
+			t.Errorf("no Go file found in %s: the walk is wrong", folder)
+		}
+	}
+}
+
+// The rule itself refuses what it is there for.
+func TestImportRules(t *testing.T) {
+	tests := []struct {
+		folder, imports string
+		want            bool // allowed
+	}{
+		{"oauthreg", "crypto/rand", true},
+		{"oauthreg", "golang.org/x/crypto/bcrypt", true},
+		{"oauthreg", module + "/oauthreg/internal/x", true},
+		{"oauthreg", "net/http", false},
+		{"oauthreg", "net/http/httptest", false},
+		{"oauthreg", "database/sql", false},
+		{"oauthreg", "github.com/ory/fosite", false},
+		{"oauthreg", "gorm.io/gorm", false},
+		{"oauthreg", "golang.org/x/cryptography", false},
+		{"oauthreg", module + "/storage", false},
+		{"oauthreg", module + "/handlers", false},
+		{"storage", module + "/oauthreg", true},
+		{"storage", "gorm.io/gorm", true},
+		{"storage", module + "/handlers/bearer", false},
+		{"storage", "net/http", false},
+		{"handlers", "net/http", true},
+		{"handlers", "github.com/ory/fosite/storage", true},
+		{"handlers", module + "/storage", false},
+		{"handlers", "gorm.io/gorm/clause", false},
+		{"handlers", module + "/examples/standalone", false},
+		{"examples", module + "/storage", true},
+	}
+	for _, tt := range tests {
+		if got := folders[tt.folder].forbidden(tt.folder, tt.imports) == ""; got != tt.want {
+			t.Errorf("%s imports %s: got %v, want %v", tt.folder, tt.imports, got, tt.want)
+		}
+	}
+}

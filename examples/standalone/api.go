@@ -1,0 +1,44 @@
+package main
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/oauthreg/oauthreg/handlers"
+	"github.com/oauthreg/oauthreg/handlers/bearer"
+)
+
+// withAPI puts a sample protected resource, <issuer>/api, beside the server.
+func withAPI(server *handlers.Server, issuer string, log *slog.Logger) (http.Handler, error) {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return nil, err
+	}
+	guard := bearer.Middleware(bearer.Config{Verifier: server.Verifier(), Resource: issuer + "/api", Logger: log})
+	mux := http.NewServeMux()
+	mux.Handle("/", server)
+	mux.Handle(u.Path+"/api/whoami", guard(http.HandlerFunc(whoami)))
+	return mux, nil
+}
+
+// whoami serves GET /api/whoami: what the access token says of its bearer.
+func whoami(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	token, ok := bearer.FromContext(r.Context())
+	if !ok { // wired without the middleware
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(map[string]string{ // the client went away; nothing to tell it
+		"sub": token.Subject, "client_id": token.ClientID, "scope": strings.Join(token.Scopes, " "),
+	})
+}

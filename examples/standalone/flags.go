@@ -1,0 +1,194 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// options is what the command line asks for.
+type options struct {
+	addr   string
+	issuer string // empty: derived from the listener
+	db     string
+
+	clients string // file
+	users   string // file
+
+	org, project, user string
+	adminKey           adminKey
+
+	tlsCert, tlsKey string
+
+	outboundCA      string
+	outboundPrivate bool
+
+	resources []string
+	limits    bool
+	implicit  bool
+}
+
+// usageError is a mistake on the command line; it ends the process with status 2.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// The owner of clients that a file or the demo declares without one.
+const (
+	defaultOrg     = "00000000-0000-4000-8000-000000000001"
+	defaultProject = "00000000-0000-4000-8000-000000000002"
+	defaultUser    = "00000000-0000-4000-8000-000000000003"
+)
+
+// parseFlags reads args. It prints only what -h asks for, to help, and returns
+// [flag.ErrHelp] then; any other error is a [usageError].
+func parseFlags(args []string, getenv func(string) string, help io.Writer) (options, error) {
+	o := options{org: defaultOrg, project: defaultProject, user: defaultUser, limits: true}
+	fs := flag.NewFlagSet("standalone", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+
+	fs.StringVar(&o.addr, "addr", "127.0.0.1:9096", "listen `address`; port 0 takes a free one")
+	fs.Func("issuer", "issuer `URL` (default http://<addr>); it may have a path, everything then lives below it; port 0 stands for the port of -addr", func(v string) error {
+		o.issuer = v
+		return checkIssuer(v)
+	})
+	fs.StringVar(&o.db, "db", "oauthreg.db", `SQLite `+"`file`"+`, or ":memory:"; its keys are kept beside it in <file>.key`)
+	fs.StringVar(&o.clients, "clients", "", "JSON `file`: array of clients, ensured at start (default: one demo client)")
+	fs.StringVar(&o.users, "users", "", "JSON `file`: array of users (default: one demo user)")
+	fs.Func("org", "`UUID` of the organization that owns clients declared without one (default "+defaultOrg+")", uuidFlag(&o.org))
+	fs.Func("project", "`UUID` of their project (default "+defaultProject+")", uuidFlag(&o.project))
+	fs.Func("user", "`UUID` of their creator, and of the demo user (default "+defaultUser+")", uuidFlag(&o.user))
+	fs.StringVar((*string)(&o.adminKey), "admin-key", "", "bearer `key` of the management API (default $OAUTHREG_ADMIN_KEY, or one that is generated and printed)")
+	fs.StringVar(&o.tlsCert, "tls-cert", "", "serve https with the PEM certificate chain in `file`")
+	fs.StringVar(&o.tlsKey, "tls-key", "", "PEM private key `file` of -tls-cert")
+	fs.StringVar(&o.outboundCA, "outbound-ca", "", "PEM `file` of further CAs for outgoing fetches (jwks_uri)")
+	fs.BoolVar(&o.outboundPrivate, "outbound-private", false, "allow outgoing fetches to private and loopback addresses")
+	fs.Func("resource", "`URL` of a protected resource that tokens may be asked for; repeatable", func(v string) error {
+		o.resources = append(o.resources, v)
+		return checkResource(v)
+	})
+	fs.Func("limits", "`on|off`: limits on failed authentications and floods (default on)", onOff(&o.limits))
+	fs.BoolVar(&o.implicit, "implicit", false, "switch the implicit grant on for clients that registered it")
+
+	err := fs.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		_, _ = fmt.Fprintln(help, "Usage: standalone [flags]\n\nA development authorization server on a SQLite file.\n\nFlags:")
+		fs.SetOutput(help)
+		fs.PrintDefaults()
+		return o, flag.ErrHelp
+	case err != nil:
+		return o, &usageError{err}
+	case fs.NArg() > 0:
+		return o, &usageError{fmt.Errorf("unexpected argument %q", fs.Arg(0))}
+	}
+	if o.adminKey == "" {
+		o.adminKey = adminKey(getenv("OAUTHREG_ADMIN_KEY"))
+	}
+	if err := o.check(); err != nil {
+		return o, &usageError{err}
+	}
+	return o, nil
+}
+
+// check looks at what one flag alone cannot tell.
+func (o *options) check() error {
+	if _, _, err := net.SplitHostPort(o.addr); err != nil {
+		return fmt.Errorf("-addr: %w", err)
+	}
+	if o.db == "" {
+		return errors.New(`-db is empty: name a file, or ":memory:"`)
+	}
+	if strings.Contains(o.db, "://") {
+		return errors.New("-db: only SQLite files are supported")
+	}
+	if (o.tlsCert == "") != (o.tlsKey == "") {
+		return errors.New("-tls-cert and -tls-key belong together")
+	}
+	if strings.ContainsFunc(string(o.adminKey), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return errors.New("the admin key must be printable ASCII without spaces: it travels in an Authorization header")
+	}
+	return nil
+}
+
+// uuidFlag sets v to a UUID in its canonical spelling.
+func uuidFlag(v *string) func(string) error {
+	return func(s string) error {
+		id, err := uuid.Parse(s)
+		if err != nil || len(s) != 36 {
+			return errors.New("not a UUID")
+		}
+		*v = id.String()
+		return nil
+	}
+}
+
+func onOff(v *bool) func(string) error {
+	return func(s string) error {
+		switch s {
+		case "on", "off":
+			*v = s == "on"
+			return nil
+		}
+		return errors.New(`must be "on" or "off"`)
+	}
+}
+
+// checkIssuer finds what is plainly wrong before anything is stored;
+// handlers.New has the last word.
+func checkIssuer(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || u.User != nil || strings.ContainsAny(s, "?#") || (u.Scheme != "http" && u.Scheme != "https"):
+		return errors.New("must be an http or https URL without user, query or fragment")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return errors.New("must be https; http is for localhost, 127.0.0.1 and [::1] only")
+	case strings.HasSuffix(s, "/"):
+		return errors.New("must not end with a slash")
+	}
+	return nil
+}
+
+// checkResource does the same for a resource (RFC 8707 §2).
+func checkResource(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || !u.IsAbs() || strings.Contains(s, "#") {
+		return errors.New("must be an absolute URL without fragment")
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	return host == "localhost" || host == "127.0.0.1" || host == "::1"
+}
+
+// issuerFor is the issuer once the listener's address is known: the one asked
+// for, with a port 0 replaced, or the origin of the listener itself.
+func issuerFor(o options, bound *net.TCPAddr) string {
+	if o.issuer != "" {
+		u, err := url.Parse(o.issuer)
+		if err == nil && u.Port() == "0" {
+			u.Host = net.JoinHostPort(u.Hostname(), fmt.Sprint(bound.Port))
+			return u.String()
+		}
+		return o.issuer
+	}
+	scheme := "http"
+	if o.tlsCert != "" {
+		scheme = "https"
+	}
+	// The host as it was written: a name stays a name. A wildcard is no host.
+	host, _, _ := net.SplitHostPort(o.addr) // checked by check
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return scheme + "://" + net.JoinHostPort(host, fmt.Sprint(bound.Port))
+}
