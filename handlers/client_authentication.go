@@ -27,22 +27,16 @@ type credentials struct {
 // Authorization header is not client authentication and is left alone.
 func readCredentials(r *http.Request, form url.Values) (*credentials, *Error) {
 	c := &credentials{clientID: form.Get("client_id"), method: oauthreg.AuthNone}
-	ways := 0
 	headers := r.Header.Values("Authorization")
 	if len(headers) > 1 {
 		return nil, invalidRequest("There is more than one Authorization header.")
 	}
+	var basic string
+	ways := 0
 	if len(headers) == 1 {
 		scheme, value, _ := strings.Cut(headers[0], " ")
 		if strings.EqualFold(scheme, "Basic") {
-			id, secret, ok := decodeBasic(value)
-			if !ok {
-				return nil, invalidClient()
-			}
-			if c.clientID != "" && c.clientID != id {
-				return nil, invalidRequest("The client_id parameter is not the one of the Authorization header.")
-			}
-			c.clientID, c.secret, c.method = id, secret, oauthreg.AuthClientSecretBasic
+			basic, c.method = value, oauthreg.AuthClientSecretBasic
 			ways++
 		}
 	}
@@ -51,19 +45,28 @@ func readCredentials(r *http.Request, form url.Values) (*credentials, *Error) {
 		ways++
 	}
 	if form.Has("client_assertion") || form.Has("client_assertion_type") {
-		ways++
-		if form.Get("client_assertion_type") != assertionType {
-			return nil, invalidClient()
-		}
 		c.assertion, c.method = form.Get("client_assertion"), oauthreg.AuthPrivateKeyJWT
-		id, ok := assertionIssuer(c.assertion)
-		if !ok || c.clientID != "" && c.clientID != id {
-			return nil, invalidClient()
-		}
-		c.clientID = id
+		ways++
 	}
 	if ways > 1 {
 		return nil, invalidRequest("The client authenticates in more than one way.")
+	}
+	switch c.method {
+	case oauthreg.AuthClientSecretBasic:
+		id, secret, ok := decodeBasic(basic)
+		if !ok {
+			return nil, invalidClient()
+		}
+		if c.clientID != "" && c.clientID != id {
+			return nil, invalidRequest("The client_id parameter is not the one of the Authorization header.")
+		}
+		c.clientID, c.secret = id, secret
+	case oauthreg.AuthPrivateKeyJWT:
+		id, ok := assertionIssuer(c.assertion)
+		if !ok || form.Get("client_assertion_type") != assertionType || c.clientID != "" && c.clientID != id {
+			return nil, invalidClient()
+		}
+		c.clientID = id
 	}
 	return c, nil
 }
