@@ -34,16 +34,17 @@ import (
 
 // env is a running authorization server over a real SQLite file.
 type env struct {
-	t      testing.TB
-	issuer string
-	server *handlers.Server
-	http   *httptest.Server
-	reg    *oauthreg.Registry
-	store  *storage.Store
-	clock  *clock
-	file   string
-	log    *logBuffer
-	opts   envOptions
+	t       testing.TB
+	issuer  string
+	server  *handlers.Server
+	http    *httptest.Server
+	reg     *oauthreg.Registry
+	store   *storage.Store
+	clock   *clock
+	file    string
+	log     *logBuffer
+	opts    envOptions
+	secrets *secretBook
 }
 
 type envOptions struct {
@@ -60,7 +61,7 @@ var testSecret = bytes.Repeat([]byte("k"), 32)
 
 func newEnv(t testing.TB, opts envOptions) *env {
 	t.Helper()
-	e := &env{t: t, clock: opts.clock, log: new(logBuffer), opts: opts, file: opts.file}
+	e := &env{t: t, clock: opts.clock, log: new(logBuffer), opts: opts, file: opts.file, secrets: new(secretBook)}
 	if e.clock == nil {
 		e.clock = newClock()
 	}
@@ -81,7 +82,10 @@ func newEnv(t testing.TB, opts envOptions) *env {
 	var err error
 	e.store, err = storage.Open(e.file, scfg)
 	must(err)
-	t.Cleanup(func() { _ = e.store.Close() })
+	t.Cleanup(func() {
+		_ = e.store.Close()
+		e.searchForSecrets(t)
+	})
 	must(e.store.Migrate(ctx))
 	must(e.store.UpdateSigningKeys(ctx, func(have []oauthreg.SigningKey) (add, replace []oauthreg.SigningKey, err error) {
 		if len(have) == 0 {
@@ -142,6 +146,7 @@ func (e *env) register(c oauthreg.Client) oauthreg.Registration {
 	if err != nil {
 		e.t.Fatalf("register: %v", err)
 	}
+	e.secrets.add("client secret", reg.Secret)
 	return reg
 }
 
@@ -250,10 +255,13 @@ func (b *browser) do(method, target string, form url.Values) *answer {
 		b.e.t.Fatal(err)
 	}
 	a := &answer{status: resp.StatusCode, header: resp.Header, body: string(text)}
+	b.e.secrets.values(form)
+	b.e.secrets.cookies(resp.Cookies())
 	if loc := resp.Header.Get("Location"); loc != "" {
 		if a.location, err = resp.Request.URL.Parse(loc); err != nil {
 			b.e.t.Fatalf("Location %q: %v", loc, err)
 		}
+		b.e.secrets.values(a.location.Query())
 	}
 	return a
 }
@@ -391,6 +399,7 @@ func (e *env) post(path, id, secret string, pairs ...string) *tokenAnswer {
 	for i := 0; i < len(pairs); i += 2 {
 		form.Add(pairs[i], pairs[i+1])
 	}
+	e.secrets.values(form)
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, e.issuer+path, strings.NewReader(form.Encode()))
 	if err != nil {
 		e.t.Fatal(err)
@@ -415,6 +424,7 @@ func (e *env) send(req *http.Request) *tokenAnswer {
 	}
 	a := &tokenAnswer{status: resp.StatusCode, header: resp.Header, raw: string(b)}
 	_ = json.Unmarshal(b, &a.body)
+	e.secrets.answer(a.body)
 	return a
 }
 
@@ -450,6 +460,7 @@ func (e *env) authenticated(path string, reg oauthreg.Registration, pairs ...str
 func (e *env) tokens(reg oauthreg.Registration, params ...string) *tokenAnswer {
 	e.t.Helper()
 	code, verifier := e.code(reg.Client.ClientID, params...)
+	e.secrets.add("code_verifier", verifier)
 	a := e.redeem(reg, code, verifier)
 	if a.status != http.StatusOK {
 		e.t.Fatalf("token: %d %s", a.status, a.raw)
