@@ -63,6 +63,17 @@ const (
 	JWT    AccessTokenFormat = "jwt"    // RFC 9068, typ at+jwt
 )
 
+// SubjectType says which subject identifiers a client sees (OpenID Connect Core
+// §8).
+type SubjectType string
+
+// The subject types. Pairwise subjects differ between sectors, so that clients
+// cannot tell that they have a user in common.
+const (
+	PublicSubject   SubjectType = "public"
+	PairwiseSubject SubjectType = "pairwise"
+)
+
 // Client is a registered client. The zero value is not valid; see
 // [Registry.Register] for what is filled in. A Client is plain data: copying
 // it shares its slices and maps, [Client.Clone] does not. The JSON form is the
@@ -148,6 +159,53 @@ type Client struct {
 	// IDTokenSignedResponseAlg is id_token_signed_response_alg of OpenID
 	// Connect Registration §2; empty means RS256.
 	IDTokenSignedResponseAlg string `json:"id_token_signed_response_alg,omitempty"`
+	// UserinfoSignedResponseAlg is userinfo_signed_response_alg: userinfo is
+	// answered as a JWT signed by it; empty means plain JSON.
+	UserinfoSignedResponseAlg string `json:"userinfo_signed_response_alg,omitempty"`
+
+	// SubjectType is subject_type of OpenID Connect Core §8; empty means public.
+	SubjectType SubjectType `json:"subject_type,omitempty"`
+	// SectorIdentifierURI is sector_identifier_uri: pairwise clients with the
+	// same host in it see the same subjects. Without it the one host of the
+	// redirect URIs counts. That its document lists the redirect URIs (OpenID
+	// Connect Registration §5) is checked by dynamic registration; whoever
+	// registers in another way vouches for it.
+	SectorIdentifierURI string `json:"sector_identifier_uri,omitempty"`
+
+	// RequestObjectSigningAlg is request_object_signing_alg (RFC 9101 §10.1):
+	// the only algorithm of the client's request objects; empty means any
+	// asymmetric one that its keys have. They are never accepted unsigned.
+	RequestObjectSigningAlg string `json:"request_object_signing_alg,omitempty"`
+	// RequestURIs is request_uris: where request objects may be fetched from, at
+	// most 64. A fragment says nothing about the place; it may be the digest of
+	// what is there (OpenID Connect Core §6.2).
+	RequestURIs []string `json:"request_uris,omitempty"`
+
+	// DefaultMaxAge is default_max_age: max_age of requests that have none, in
+	// whole seconds on the wire, at most a year; nil means none.
+	DefaultMaxAge *time.Duration `json:"default_max_age,omitempty"`
+	// RequireAuthTime is require_auth_time: nothing is issued for a sign-in
+	// whose time is not known.
+	RequireAuthTime bool `json:"require_auth_time,omitempty"`
+	// DefaultACRValues is default_acr_values: acr_values of requests that have
+	// none, at most 16, in order of preference.
+	DefaultACRValues []string `json:"default_acr_values,omitempty"`
+
+	// InitiateLoginURI is initiate_login_uri (OpenID Connect Core §4), for
+	// whoever wants to start the client's sign-in.
+	InitiateLoginURI string `json:"initiate_login_uri,omitempty"`
+
+	// BackchannelLogoutURI is backchannel_logout_uri of OpenID Connect
+	// Back-Channel Logout §2.2, and FrontchannelLogoutURI is
+	// frontchannel_logout_uri of Front-Channel Logout §2; empty means that the
+	// client is not told of the end of sessions in that way.
+	BackchannelLogoutURI  string `json:"backchannel_logout_uri,omitempty"`
+	FrontchannelLogoutURI string `json:"frontchannel_logout_uri,omitempty"`
+	// BackchannelLogoutSessionRequired asks for sid in logout tokens, which have
+	// it in any case. FrontchannelLogoutSessionRequired asks for iss and sid in
+	// the query of FrontchannelLogoutURI.
+	BackchannelLogoutSessionRequired  bool `json:"backchannel_logout_session_required,omitempty"`
+	FrontchannelLogoutSessionRequired bool `json:"frontchannel_logout_session_required,omitempty"`
 
 	// Lifetimes override the server's. Not part of RFC 7591.
 	Lifetimes Lifetimes `json:"lifetimes"`
@@ -203,6 +261,12 @@ func (c Client) Clone() Client {
 	c.ResourceServer = slices.Clone(c.ResourceServer)
 	c.JWKS = slices.Clone(c.JWKS)
 	c.Contacts = slices.Clone(c.Contacts)
+	c.RequestURIs = slices.Clone(c.RequestURIs)
+	c.DefaultACRValues = slices.Clone(c.DefaultACRValues)
+	if c.DefaultMaxAge != nil {
+		age := *c.DefaultMaxAge
+		c.DefaultMaxAge = &age
+	}
 	if c.Metadata != nil {
 		m := make(map[string]string, len(c.Metadata))
 		for k, v := range c.Metadata {

@@ -164,7 +164,20 @@ func (d *declared) members() map[string]func(json.RawMessage) string {
 		"jwks_uri":                        text(&c.JWKSURI),
 		"software_id":                     text(&c.SoftwareID),
 		"software_version":                text(&c.SoftwareVersion),
-		"subject_type":                    oneOf(new(string), "public"), // the only one there is
+
+		"subject_type":                         oneOf(&c.SubjectType, PublicSubject, PairwiseSubject),
+		"sector_identifier_uri":                text(&c.SectorIdentifierURI),
+		"userinfo_signed_response_alg":         text(&c.UserinfoSignedResponseAlg),
+		"request_object_signing_alg":           text(&c.RequestObjectSigningAlg),
+		"request_uris":                         texts(&c.RequestURIs),
+		"default_max_age":                      secondsFromZero(&c.DefaultMaxAge),
+		"require_auth_time":                    boolean(&c.RequireAuthTime),
+		"default_acr_values":                   texts(&c.DefaultACRValues),
+		"initiate_login_uri":                   text(&c.InitiateLoginURI),
+		"backchannel_logout_uri":               text(&c.BackchannelLogoutURI),
+		"backchannel_logout_session_required":  boolean(&c.BackchannelLogoutSessionRequired),
+		"frontchannel_logout_uri":              text(&c.FrontchannelLogoutURI),
+		"frontchannel_logout_session_required": boolean(&c.FrontchannelLogoutSessionRequired),
 
 		"id":                  text(&c.ID),
 		"org_id":              text(&c.OrgID),
@@ -195,16 +208,13 @@ func (d *declared) members() map[string]func(json.RawMessage) string {
 var unsupportedMembers = func() map[string]bool {
 	m := map[string]bool{}
 	for name := range strings.FieldsSeq(`
-		sector_identifier_uri default_max_age require_auth_time default_acr_values
-		initiate_login_uri request_uris software_statement
+		software_statement
 		client_id_issued_at client_secret_expires_at registration_access_token registration_client_uri
 		id_token_encrypted_response_alg id_token_encrypted_response_enc
-		userinfo_signed_response_alg userinfo_encrypted_response_alg userinfo_encrypted_response_enc
-		request_object_signing_alg request_object_encryption_alg request_object_encryption_enc
+		userinfo_encrypted_response_alg userinfo_encrypted_response_enc
+		request_object_encryption_alg request_object_encryption_enc
 		introspection_signed_response_alg introspection_encrypted_response_alg introspection_encrypted_response_enc
 		authorization_signed_response_alg authorization_encrypted_response_alg authorization_encrypted_response_enc
-		frontchannel_logout_uri frontchannel_logout_session_required
-		backchannel_logout_uri backchannel_logout_session_required
 		backchannel_token_delivery_mode backchannel_client_notification_endpoint
 		backchannel_authentication_request_signing_alg backchannel_user_code_parameter
 		require_pushed_authorization_requests require_signed_request_object
@@ -300,6 +310,18 @@ func seconds(to *time.Duration) func(json.RawMessage) string {
 			return "a whole number of seconds, at least 1"
 		}
 		*to = time.Duration(n) * time.Second
+		return ""
+	}
+}
+
+func secondsFromZero(to **time.Duration) func(json.RawMessage) string {
+	return func(raw json.RawMessage) string {
+		var n int64
+		if kind(raw) == 'n' || json.Unmarshal(raw, &n) != nil || n < 0 || n > int64(1<<63-1)/int64(time.Second) {
+			return "a whole number of seconds, at least 0"
+		}
+		d := time.Duration(n) * time.Second
+		*to = &d
 		return ""
 	}
 }

@@ -1,6 +1,7 @@
 package oauthreg_test
 
 import (
+	"context"
 	"errors"
 	"reflect"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
+	"github.com/oauthreg/oauthreg/oauthreg/oauthregtest"
 )
 
 const longSecret = "a-secret-of-more-than-thirty-two-characters"
@@ -284,5 +286,36 @@ func TestEnsureConcurrently(t *testing.T) {
 	page, err := f.List(t.Context(), oauthreg.ListQuery{})
 	if err != nil || len(page.Clients) != 2 || page.Clients[0].Version != 1 {
 		t.Errorf("got %+v, %v, want two clients, unchanged since", page.Clients, err)
+	}
+}
+
+// lateStore does not see a client until someone tried to insert it.
+type lateStore struct {
+	*oauthregtest.Memory
+	tried bool
+}
+
+func (s *lateStore) Client(ctx context.Context, ref oauthreg.Ref) (oauthreg.Record, error) {
+	if !s.tried {
+		return oauthreg.Record{}, oauthreg.ErrNotFound
+	}
+	return s.Memory.Client(ctx, ref)
+}
+
+func (s *lateStore) InsertClient(ctx context.Context, rec oauthreg.Record, audit oauthreg.AuditRecord) error {
+	s.tried = true
+	return s.Memory.InsertClient(ctx, rec, audit)
+}
+
+// A client that another process created after this one looked is taken as found.
+func TestEnsureLosesTheRaceToCreate(t *testing.T) {
+	f := newRegistry(t)
+	f.mustEnsure(t, oauthreg.EnsureApply, declared("app"))
+	late := newRegistry(t, func(cfg *oauthreg.Config) { cfg.Store = &lateStore{Memory: f.store} })
+	d := declared("app")
+	d.Client.Name = "Other"
+	res := late.mustEnsure(t, oauthreg.EnsureApply, d)[0]
+	if res.Outcome != oauthreg.EnsureUpdated || res.Client.Name != "Other" {
+		t.Errorf("got %+v, want the client of the other process, updated", res)
 	}
 }

@@ -3,6 +3,7 @@ package oauthreg_test
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -149,6 +150,32 @@ func TestKeyRingSignsAndVerifies(t *testing.T) {
 			t.Errorf("%s: got published key %+v", alg, key)
 		}
 	}
+	// One key, one algorithm: whoever has the RS256 key cannot sign by PS256.
+	keys, err := f.store.SigningKeys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rs := keys[slices.IndexFunc(keys, func(k oauthreg.SigningKey) bool { return k.Alg == "RS256" })]
+	private, err := x509.ParsePKCS8PrivateKey(rs.Private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.PS256, Key: jose.JSONWebKey{Key: private, KeyID: rs.KeyID}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jws, err := signer.Sign([]byte(`{"sub":"u"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jws.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := f.Verify(t.Context(), token); !errors.Is(err, oauthreg.ErrBadSignature) {
+		t.Errorf("PS256 by the RS256 key: got %v, want ErrBadSignature", err)
+	}
+
 	if _, err := f.Sign(t.Context(), "RS512", "", []byte(`{}`)); err == nil {
 		t.Error("an algorithm without key signs")
 	}

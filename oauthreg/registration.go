@@ -1,9 +1,6 @@
 package oauthreg
 
-import (
-	"context"
-	"crypto/hmac"
-)
+import "context"
 
 // Validate says what [Registry.Register] would refuse about c and opts, without
 // registering anything: an [InvalidError], or nil. That an ID or ClientID is
@@ -18,25 +15,37 @@ func (r *Registry) Validate(c Client, opts RegisterOptions) error {
 	return invalid(append(problems, secretProblems(&c, opts.Secret, opts.SecretHash, opts.SecretLabel)...))
 }
 
-// ReplaceRegistrationToken is [Registry.RotateRegistrationToken] for whoever
-// has the token that is good now: of any number of concurrent calls with one
-// token exactly one gets a successor. [ErrNotFound] for the others, and when
-// there is no such client.
-func (r *Registry) ReplaceRegistrationToken(ctx context.Context, ref Ref, current string) (string, error) {
-	token := randomToken(registrationTokenPrefix)
-	err := r.update(ctx, ref, 0, func(rec *Record) (*AuditRecord, error) {
-		digest := keyedDigest(r.tokenKey, current)
-		if len(rec.RegistrationToken) == 0 || !hmac.Equal(rec.RegistrationToken, digest) {
+// UpdateRegistration is [Registry.Update] for whoever has the client's
+// registration access token, and replaces that in the same transaction: of any
+// number of concurrent calls with one token exactly one takes effect and gets a
+// successor. A change that leaves the client as it was replaces the token too.
+//
+// Errors are those of Update, and [ErrNotFound] when token is not the client's.
+func (r *Registry) UpdateRegistration(ctx context.Context, ref Ref, token string, opts UpdateOptions, change func(*Client) error) (c Client, successor string, err error) {
+	successor = randomToken(registrationTokenPrefix)
+	err = r.update(ctx, ref, opts.IfVersion, func(rec *Record) (*AuditRecord, error) {
+		if !r.CheckRegistrationToken(*rec, token) {
 			return nil, ErrNotFound
 		}
-		rec.RegistrationToken = keyedDigest(r.tokenKey, token)
-		before := rec.Client.Clone()
-		r.touch(&rec.Client)
-		audit, err := r.audit(ctx, "registration_token.rotated", &before, &rec.Client)
-		return &audit, err
+		audit, err := r.edit(ctx, rec, opts.Rules, change)
+		if err != nil {
+			return nil, err
+		}
+		rec.RegistrationToken = keyedDigest(r.tokenKey, successor)
+		if audit == nil {
+			before := rec.Client.Clone()
+			r.touch(&rec.Client)
+			rotated, err := r.audit(ctx, "registration_token.rotated", &before, &rec.Client)
+			if err != nil {
+				return nil, err
+			}
+			audit = &rotated
+		}
+		c = rec.Client.Clone()
+		return audit, nil
 	})
 	if err != nil {
-		return "", err
+		return Client{}, "", err
 	}
-	return token, nil
+	return c, successor, nil
 }

@@ -18,8 +18,10 @@ type Config struct {
 	// Store keeps the clients. Required.
 	Store Store
 	// SecretKey keys the digests of client secrets and registration tokens, and
-	// signs cursors: at least 32 random bytes, the same in every process on one
-	// database. Who changes it invalidates all secrets. Required.
+	// signs cursors, and makes pairwise subjects: at least 32 random bytes, the
+	// same in every process on one database. Who changes it invalidates all
+	// secrets, and clients with pairwise subjects no longer recognize their
+	// users. Required.
 	SecretKey []byte
 
 	// GrantTypes are offered beside authorization_code, client_credentials and
@@ -53,10 +55,11 @@ type Registry struct {
 	idTokenAlgs       []string
 	clock             func() time.Time
 
-	hasher    *secretHasher
-	tokenKey  []byte
-	cursorKey []byte
-	uses      secretUses
+	hasher     *secretHasher
+	tokenKey   []byte
+	cursorKey  []byte
+	subjectKey []byte
+	uses       secretUses
 }
 
 // NewRegistry checks cfg, names everything wrong with it at once, and returns a
@@ -108,6 +111,7 @@ func NewRegistry(cfg Config) (*Registry, error) {
 		hasher:            newSecretHasher(cfg.SecretKey),
 		tokenKey:          DeriveKey(cfg.SecretKey, "registration token"),
 		cursorKey:         DeriveKey(cfg.SecretKey, "list cursor"),
+		subjectKey:        DeriveKey(cfg.SecretKey, "pairwise subject"),
 	}
 	if len(r.idTokenAlgs) == 0 {
 		r.idTokenAlgs = signingAlgs
@@ -302,37 +306,43 @@ const updateAttempts = 8
 func (r *Registry) Update(ctx context.Context, ref Ref, opts UpdateOptions, change func(*Client) error) (Client, error) {
 	var result Client
 	err := r.update(ctx, ref, opts.IfVersion, func(rec *Record) (*AuditRecord, error) {
-		before := rec.Client
-		after := before.Clone()
-		if err := change(&after); err != nil {
-			return nil, err
-		}
-		keepImmutable(&after, &before)
-		after.follow(&before)
-		after.complete()
-		result = before.Clone()
-		if same, err := sameMembers(&before, &after); same || err != nil {
-			return nil, err
-		}
-		if err := invalid(newProblems(r.validate(&before, opts.Rules), r.validate(&after, opts.Rules))); err != nil {
-			return nil, err
-		}
-		r.touch(&after)
-		audit, err := r.audit(ctx, "client.updated", &before, &after)
-		if err != nil {
-			return nil, err
-		}
-		if !usesSecret(after.TokenEndpointAuthMethod) {
-			rec.Secrets = nil
-		}
-		result = after.Clone()
-		rec.Client = after
-		return &audit, nil
+		audit, err := r.edit(ctx, rec, opts.Rules, change)
+		result = rec.Client.Clone()
+		return audit, err
 	})
 	if err != nil {
 		return Client{}, err
 	}
 	return result, nil
+}
+
+// edit is [Registry.Update] of a record that was read. There is no audit record
+// when nothing changed.
+func (r *Registry) edit(ctx context.Context, rec *Record, rules Rules, change func(*Client) error) (*AuditRecord, error) {
+	before := rec.Client
+	after := before.Clone()
+	if err := change(&after); err != nil {
+		return nil, err
+	}
+	keepImmutable(&after, &before)
+	after.follow(&before)
+	after.complete()
+	if same, err := sameMembers(&before, &after); same || err != nil {
+		return nil, err
+	}
+	if err := invalid(newProblems(r.validate(&before, rules), r.validate(&after, rules))); err != nil {
+		return nil, err
+	}
+	r.touch(&after)
+	audit, err := r.audit(ctx, "client.updated", &before, &after)
+	if err != nil {
+		return nil, err
+	}
+	if !usesSecret(after.TokenEndpointAuthMethod) {
+		rec.Secrets = nil
+	}
+	rec.Client = after
+	return &audit, nil
 }
 
 // update runs change in the store, again when someone else was faster and the

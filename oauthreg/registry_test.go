@@ -424,7 +424,8 @@ func TestUpdateRefusals(t *testing.T) {
 
 	f := newRegistry(t)
 	id := f.mustRegister(t, webApp(), oauthreg.RegisterOptions{}).Client.ID
-	if _, err := f.Update(t.Context(), oauthreg.ByID(id), oauthreg.UpdateOptions{}, func(*oauthreg.Client) error { return errMine }); err != errMine {
+	_, err := f.Update(t.Context(), oauthreg.ByID(id), oauthreg.UpdateOptions{}, func(*oauthreg.Client) error { return errMine })
+	if err != errMine { //nolint:errorlint // as it is, not wrapped
 		t.Errorf("got %v, want the change's error as it is", err)
 	}
 }
@@ -574,6 +575,25 @@ func TestUpdateConcurrentlyWithoutVersion(t *testing.T) {
 	got, err := f.Get(t.Context(), oauthreg.ByID(id))
 	if err != nil || len(got.Scopes) != int(made.Load()) || got.Version != int64(made.Load())+1 {
 		t.Errorf("got %d scopes and version %d, %v, want as many as the %d changes made", len(got.Scopes), got.Version, err, made.Load())
+	}
+}
+
+// Without a version, a change that someone else's overtook is made again on top.
+func TestUpdateTriesAgain(t *testing.T) {
+	f := newRegistry(t)
+	ref := oauthreg.ByID(f.mustRegister(t, webApp(), oauthreg.RegisterOptions{}).Client.ID)
+	runs := 0
+	got, err := f.Update(t.Context(), ref, oauthreg.UpdateOptions{}, func(c *oauthreg.Client) error {
+		if runs++; runs == 1 {
+			if _, err := f.Suspend(t.Context(), ref); err != nil {
+				return err
+			}
+		}
+		c.Name = "Other"
+		return nil
+	})
+	if err != nil || runs != 2 || got.Version != 3 || !got.Suspended() || got.Name != "Other" {
+		t.Errorf("got %+v, %v after %d runs, want both changes after 2", got, err, runs)
 	}
 }
 

@@ -55,7 +55,8 @@ type Rules struct {
 	// has any. RefusedScopes are refused in any case.
 	KnownScopesOnly bool
 	RefusedScopes   []string
-	// PublicHostsOnly refuses jwks_uri and logo_uri that are not https, or lead
+	// PublicHostsOnly refuses jwks_uri, logo_uri and every other URI that this
+	// server or a browser on its pages would fetch, if it is not https, or leads
 	// to an address, a local name or an internal name. A public name that
 	// resolves to an internal address is for whoever fetches to refuse.
 	PublicHostsOnly bool
@@ -95,6 +96,7 @@ func (r *Registry) validate(c *Client, rules Rules) []problem {
 	v.resources(c)
 	v.keys(c)
 	v.links(c)
+	v.openID(c)
 	v.lifetimes(&c.Lifetimes)
 	v.metadata(c.Metadata)
 	return v.problems
@@ -134,6 +136,7 @@ func (c *Client) complete() {
 	for _, list := range []*[]string{
 		&c.Scopes, &c.DefaultScopes, &c.GrantTypes, &c.ResponseTypes, &c.RedirectURIs,
 		&c.PostLogoutRedirectURIs, &c.Audience, &c.ResourceServer, &c.Contacts,
+		&c.RequestURIs, &c.DefaultACRValues,
 	} {
 		if len(*list) == 0 {
 			*list = nil
@@ -167,6 +170,9 @@ func (c *Client) complete() {
 	}
 	if c.AccessTokenFormat == "" {
 		c.AccessTokenFormat = Opaque
+	}
+	if c.SubjectType == PublicSubject {
+		c.SubjectType = "" // its one form
 	}
 }
 
@@ -440,6 +446,9 @@ func (v *validator) grants(c *Client) {
 			if !c.AllowsGrantType(GrantImplicit) {
 				v.add(field, t, "must come with the implicit grant")
 			}
+			if strings.HasPrefix(t, "code ") && !c.AllowsGrantType(GrantAuthorizationCode) {
+				v.add(field, t, "must come with the authorization_code grant")
+			}
 		default:
 			v.add(field, t, "must be a response type that this server offers")
 		}
@@ -452,7 +461,10 @@ func (v *validator) grants(c *Client) {
 	}
 }
 
+// isImplicitResponseType reports whether t answers tokens in the front channel:
+// the implicit and the hybrid types (OpenID Connect Core §3.2, §3.3).
 func isImplicitResponseType(t string) bool {
+	t = strings.TrimPrefix(t, "code ")
 	return t == "token" || t == "id_token" || t == "id_token token"
 }
 

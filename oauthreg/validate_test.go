@@ -66,6 +66,7 @@ func TestValidate(t *testing.T) {
 		{name: "name with an override", edit: func(c *client) { c.Name = "a\u202eb" }, want: []string{"client_name"}},
 		{name: "name with an isolate", edit: func(c *client) { c.Name = "a\u2066b" }, want: []string{"client_name"}},
 		{name: "name with a mark", edit: func(c *client) { c.Name = "a\u200fb" }, want: []string{"client_name"}},
+		{name: "name with an Arabic mark", edit: func(c *client) { c.Name = "a\u061cb" }, want: []string{"client_name"}},
 		{name: "name that is not UTF-8", edit: func(c *client) { c.Name = "a\xffb" }, want: []string{"client_name"}},
 		{name: "description of several lines", edit: func(c *client) { c.Description = "a\n\tb\r\n" }},
 		{name: "description too long", edit: func(c *client) { c.Description = strings.Repeat("a", 4097) }, want: []string{"description"}},
