@@ -6,6 +6,8 @@ import (
 	"math"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // LimitKind names what a [Limiter] counts. Each kind has its own rate and its
@@ -77,6 +79,7 @@ const (
 	slowestRefill  = 24 * time.Hour
 	limiterSweep   = time.Minute // how often keys that owe nothing are forgotten
 	evictionSample = 16
+	rounding       = 1e-6 // of a try; tokens are floating point
 )
 
 // NewLimiter returns a [Limiter] that counts in memory, by token bucket. It
@@ -90,7 +93,6 @@ func NewLimiter(cfg LimiterConfig) Limiter {
 	if l.now == nil {
 		l.now = time.Now
 	}
-	l.start = l.now()
 	size := cfg.MaxKeys
 	if size <= 0 {
 		size = defaultMaxKeys
@@ -113,41 +115,31 @@ func (noLimits) Failed(context.Context, LimitKind, string)                      
 
 type memoryLimiter struct {
 	now   func() time.Time
-	start time.Time
 	seed  maphash.Seed
 	kinds map[LimitKind]*buckets // nil values are off; the map never changes
 }
 
-// buckets are the token buckets of one kind. A bucket is one number: when it
-// will be full again. Each try moves that by interval, and a try is allowed as
-// long as it stays within span of now.
+// buckets are the token buckets of one kind.
 type buckets struct {
-	interval time.Duration // until one try is back
-	span     time.Duration // from empty to full
-	max      int
+	every rate.Limit // tries that come back in a second
+	burst int
+	max   int
 
 	mu    sync.Mutex
-	full  map[uint64]time.Duration // key hash → when full, since start
-	swept time.Duration
+	keys  map[uint64]*rate.Limiter // by hash of the key
+	swept time.Time
 }
 
 func newBuckets(r Rate, size int) *buckets {
 	if !(r.PerMinute > 0) { // NaN is off too
 		return nil
 	}
-	interval := slowestRefill
-	if d := float64(time.Minute) / r.PerMinute; d < float64(slowestRefill) {
-		interval = max(time.Duration(d), 1)
-	}
+	every := max(rate.Limit(r.PerMinute/60), rate.Every(slowestRefill))
 	burst := r.Burst
 	if burst <= 0 {
 		burst = int(math.Ceil(min(r.PerMinute, maxBurst)))
 	}
-	burst = min(burst, maxBurst)
-	return &buckets{
-		interval: interval, span: time.Duration(burst) * interval,
-		max: size, full: make(map[uint64]time.Duration),
-	}
+	return &buckets{every: every, burst: min(burst, maxBurst), max: size, keys: make(map[uint64]*rate.Limiter)}
 }
 
 // Allow implements [Limiter].
@@ -156,15 +148,18 @@ func (l *memoryLimiter) Allow(_ context.Context, kind LimitKind, key string) (ti
 	if b == nil {
 		return 0, true
 	}
-	h, now := maphash.String(l.seed, key), l.now().Sub(l.start)
+	h := maphash.String(l.seed, key)
 	b.mu.Lock()
-	full, known := b.full[h]
+	bucket := b.keys[h]
 	b.mu.Unlock()
-	if !known {
+	if bucket == nil {
 		return 0, true
 	}
-	wait := full + b.interval - b.span - now
-	return max(wait, 0), wait <= 0
+	missing := 1 - bucket.TokensAt(l.now())
+	if missing <= rounding {
+		return 0, true
+	}
+	return time.Duration(missing / float64(b.every) * float64(time.Second)).Round(time.Millisecond), false
 }
 
 // Failed implements [Limiter].
@@ -173,42 +168,49 @@ func (l *memoryLimiter) Failed(_ context.Context, kind LimitKind, key string) {
 	if b == nil {
 		return
 	}
-	h, now := maphash.String(l.seed, key), l.now().Sub(l.start)
+	h, now := maphash.String(l.seed, key), l.now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if now-b.swept >= limiterSweep {
+	if now.Sub(b.swept) >= limiterSweep {
 		b.sweep(now)
 	}
-	full, known := b.full[h]
-	if !known && len(b.full) >= b.max {
-		b.evict()
+	bucket := b.keys[h]
+	if bucket == nil {
+		if len(b.keys) >= b.max {
+			b.evict(now)
+		}
+		bucket = rate.NewLimiter(b.every, b.burst)
+		b.keys[h] = bucket
 	}
-	// Tries that were let through side by side are all counted, within reason.
-	b.full[h] = min(max(full, now)+b.interval, now+2*b.span)
+	// Reserved, not asked for: tries that were let through side by side are all
+	// counted, up to one burst of debt.
+	if bucket.TokensAt(now) > float64(-b.burst) {
+		bucket.ReserveN(now, 1)
+	}
 }
 
 // sweep forgets the keys whose bucket is full: they look like new ones.
-func (b *buckets) sweep(now time.Duration) {
+func (b *buckets) sweep(now time.Time) {
 	b.swept = now
-	for h, full := range b.full {
-		if full <= now {
-			delete(b.full, h)
+	for h, bucket := range b.keys {
+		if bucket.TokensAt(now) >= float64(b.burst)-rounding {
+			delete(b.keys, h)
 		}
 	}
 }
 
 // evict forgets, of a few keys, the one that failed least. The order of a map
 // is random enough for the sample.
-func (b *buckets) evict() {
+func (b *buckets) evict(now time.Time) {
 	var victim uint64
-	least, seen := time.Duration(math.MaxInt64), 0
-	for h, full := range b.full {
-		if full < least {
-			victim, least = h, full
+	most, seen := math.Inf(-1), 0
+	for h, bucket := range b.keys {
+		if tokens := bucket.TokensAt(now); tokens > most {
+			victim, most = h, tokens
 		}
 		if seen++; seen == evictionSample {
 			break
 		}
 	}
-	delete(b.full, victim)
+	delete(b.keys, victim)
 }
