@@ -144,7 +144,7 @@ func (s *Server) accountEndSession(w http.ResponseWriter, r *http.Request) error
 		return err
 	}
 	if slices.ContainsFunc(sessions, func(l oauthreg.LoginSession) bool { return l.SessionID == id }) {
-		if err := s.store.EndLoginSession(r.Context(), id); err != nil {
+		if err := s.endLoginSession(r.Context(), id); err != nil {
 			return err
 		}
 	}
@@ -162,15 +162,10 @@ func (s *Server) accountSignOut(w http.ResponseWriter, r *http.Request) error {
 	return s.signOut(w, r, login)
 }
 
-// signOut keeps the cookie when the session could not be ended, so that the user
-// can try again.
+// signOut ends the session of this browser and tells the clients it was let in
+// to. When that fails the cookie stays, so that the user can try again.
 func (s *Server) signOut(w http.ResponseWriter, r *http.Request, login *oauthreg.Login) error {
-	if err := s.store.EndLoginSession(r.Context(), login.SessionID); err != nil {
-		return err
-	}
-	s.clearCookie(w, sessionCookie)
-	s.redirect(w, r, s.base+"/account/signed-out")
-	return nil
+	return s.finishLogout(w, r, login, &logoutRequest{RedirectTo: s.base + "/account/signed-out"})
 }
 
 // accountSignedOut serves GET /account/signed-out.

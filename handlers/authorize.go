@@ -26,34 +26,58 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	if err != nil && (!errors.As(err, &repeated) || repeated.has("client_id", "redirect_uri")) {
 		return err
 	}
+	if s.crossSitePost(r) && repeated == nil {
+		if query := form.Encode(); len(query) <= maxQuery {
+			s.redirect(w, r, s.base+"/oauth/authorize?"+query)
+			return nil
+		}
+	}
 	client, err := s.authorizeClient(r, form.Get("client_id"))
 	if err != nil {
 		return err
 	}
+	if repeated == nil && (form.Has("request") || form.Has("request_uri")) {
+		signed, err := s.requestParameters(r.Context(), client, form)
+		if err != nil {
+			// Nothing is verified, so the parameters beside the object say where
+			// a refusal goes.
+			p, oerr := answerTo(client, form)
+			if oerr != nil {
+				return oerr
+			}
+			return s.answerError(w, r, p, toOAuth(err))
+		}
+		form = signed
+	}
 	p, oerr := s.permitRequest(client, form, repeated)
 	switch {
 	case oerr == nil:
-		return s.advance(w, r, client, p, nil)
 	case p == nil:
 		return oerr
 	default:
 		return s.answerError(w, r, p, oerr)
 	}
+	if p.IDTokenHint != "" {
+		hint, err := s.readHint(r.Context(), p.IDTokenHint)
+		if err != nil {
+			return err
+		}
+		if hint == nil || !hint.isFor(client.ClientID) {
+			return s.answerError(w, r, p, invalidRequest("The id_token_hint is not an ID token that this client got here."))
+		}
+		p.HintSubject = hint.Subject
+	}
+	return s.advance(w, r, client, p, nil)
 }
 
-// permitRequest reads an authorization request and decides whether the client
-// may make it. Without parameters in the answer there is nowhere to redirect
-// to, and an error is a page. It changes nothing.
-func (s *Server) permitRequest(client *oauthreg.Client, form url.Values, repeated *repeatedError) (*authorizeParams, *Error) {
-	p := &authorizeParams{ClientID: client.ClientID, RedirectURI: form.Get("redirect_uri"), State: form.Get("state")}
-	if len(p.State) > maxState {
-		return nil, invalidRequest("The state parameter is too long.")
-	}
-	target, err := redirectTarget(client, p.RedirectURI)
+// permitRequest decides about the parameters of a request. With an error, the
+// parameters say where it goes; without them it is for a page. repeated is what
+// stood more than once.
+func (s *Server) permitRequest(c *oauthreg.Client, form url.Values, repeated *repeatedError) (*authorizeParams, *Error) {
+	p, err := answerTo(c, form)
 	if err != nil {
 		return nil, err
 	}
-	p.RedirectTo = target
 	if repeated != nil {
 		if repeated.has("state") {
 			p.State = ""
@@ -63,7 +87,35 @@ func (s *Server) permitRequest(client *oauthreg.Client, form url.Values, repeate
 	if err := parseAuthorize(form, p); err != nil {
 		return p, err
 	}
-	return p, s.permitAuthorize(client, p)
+	return p, s.permitAuthorize(c, p)
+}
+
+// answerTo reads from a request where its answer goes, and how: what is needed to
+// refuse it. An error is for a page.
+func answerTo(c *oauthreg.Client, form url.Values) (*authorizeParams, *Error) {
+	p := &authorizeParams{
+		ClientID: c.ClientID, RedirectURI: form.Get("redirect_uri"), State: form.Get("state"),
+		ResponseType: orderedResponseType(form.Get("response_type")), ResponseMode: form.Get("response_mode"),
+		UILocales: strings.Fields(form.Get("ui_locales")),
+	}
+	if len(p.State) > maxState {
+		return nil, invalidRequest("The state parameter is too long.")
+	}
+	target, err := redirectTarget(c, p.RedirectURI)
+	if err != nil {
+		return nil, err
+	}
+	p.RedirectTo = target
+	return p, nil
+}
+
+// crossSitePost reports whether another site posted the request. Browsers keep
+// our SameSite cookies from such a request, so nobody would be signed in; sent on
+// as a GET it has them.
+func (s *Server) crossSitePost(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	return r.Method == http.MethodPost && origin != "" && origin != originOf(s.issuer) &&
+		r.Header.Get("Sec-Fetch-Site") != "same-origin"
 }
 
 // authorizeClient finds the client of an authorization request. There is nobody
@@ -98,40 +150,8 @@ func (s *Server) answerError(w http.ResponseWriter, r *http.Request, p *authoriz
 	}
 	s.log.InfoContext(r.Context(), "authorization refused", "client_id", p.ClientID, "error", e.Code,
 		"description", e.Description, "request_id", requestID(r.Context()))
-	s.redirect(w, r, answerURL(s.cfg.Issuer, p, "error", e.Code, "error_description", e.Description))
+	s.redirect(w, r, s.answerURL(p, "error", e.Code, "error_description", e.Description))
 	return nil
-}
-
-// answerURL is the redirect target with the answer: the given name and value
-// pairs, state when there was one, and iss (RFC 9207 §2). The registered URI is
-// kept byte for byte; its query, if it has one, is extended.
-func answerURL(issuer string, p *authorizeParams, pairs ...string) string {
-	var b strings.Builder
-	b.WriteString(p.RedirectTo)
-	sep := byte('?')
-	if strings.Contains(p.RedirectTo, "?") {
-		sep = '&'
-		if strings.HasSuffix(p.RedirectTo, "?") || strings.HasSuffix(p.RedirectTo, "&") {
-			sep = 0
-		}
-	}
-	add := func(name, value string) {
-		if sep != 0 {
-			b.WriteByte(sep)
-		}
-		sep = '&'
-		b.WriteString(name)
-		b.WriteByte('=')
-		b.WriteString(url.QueryEscape(value))
-	}
-	for i := 0; i < len(pairs); i += 2 {
-		add(pairs[i], pairs[i+1])
-	}
-	if p.State != "" {
-		add("state", p.State)
-	}
-	add("iss", issuer)
-	return b.String()
 }
 
 // redirect sends the browser on: 302 after GET, 303 after POST, so that a form

@@ -49,7 +49,7 @@ func assertionAlgs() []string {
 // name as its audience in place of the issuer: those that authenticate clients.
 var assertionPaths = []string{
 	"/oauth/token", "/oauth/introspect", "/oauth/revoke", "/oauth/par",
-	"/v2/oauth/token", "/v2/oauth/introspect",
+	"/v2/oauth/token", "/v2/oauth/introspect", "/v2/oauth/revoke",
 }
 
 // assertionClaims are the claims of RFC 7523 §3 and OpenID Connect Core §9.

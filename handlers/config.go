@@ -43,6 +43,11 @@ type Config struct {
 	// introspection and userinfo. nil means yes.
 	UserActive UserActiveFunc
 
+	// ACRValues are the levels (acr, OpenID Connect Core §2) that SignIn can
+	// reach, for the metadata: a request for one of them sends a user who is
+	// signed in at another to SignIn. Empty means that there are no levels.
+	ACRValues []string
+
 	// Scopes are the scopes the server knows, in the order of metadata and
 	// consent. A client may be registered for others; they are shown by name.
 	Scopes []Scope

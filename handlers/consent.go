@@ -83,7 +83,7 @@ func (s *Server) decide(ctx context.Context, client *oauthreg.Client, login *oau
 	case err != nil:
 		return "", err
 	}
-	return answerURL(s.cfg.Issuer, &in.Params, "error", "access_denied", "error_description", "The user did not consent."), nil
+	return s.answerURL(&in.Params, "error", "access_denied", "error_description", "The user did not consent."), nil
 }
 
 func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, client *oauthreg.Client, login *oauthreg.Login, in *interaction) error {
@@ -97,7 +97,7 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, client *oau
 		Action: s.base + "/consent", ConsentToken: in.Handle,
 		CSRF: s.csrfToken(in.Browser, consentPurpose(in.Handle)), UILocales: in.Params.UILocales,
 	}
-	for _, name := range in.Params.Scopes {
+	for _, name := range s.consentScopes(client, &in.Params) {
 		page.Scopes = append(page.Scopes, ConsentScope{Scope: s.scope(name), New: !slices.Contains(state.granted.Scopes, name)})
 	}
 	s.setPageHeaders(w.Header(), cspSource(in.Params.RedirectTo))

@@ -58,6 +58,14 @@ func (e *Error) decidedBy(field string) *Error {
 	return e
 }
 
+// decided is decidedBy for an error that may be nil.
+func (e *Error) decided(field string) *Error {
+	if e == nil {
+		return nil
+	}
+	return e.decidedBy(field)
+}
+
 // The errors of RFC 6749 §5.2 and its neighbors that the endpoints use most.
 
 func invalidRequest(description string) *Error {

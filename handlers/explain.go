@@ -251,7 +251,7 @@ func (v *managementV2) explain(w http.ResponseWriter, r *http.Request, p *Princi
 		RecordType: "oauth_explanation", Allowed: x.Allowed,
 		Error: optional(x.Error), ErrorDescription: optional(x.Description),
 		Field: optional(v2Field(x.Field)), AnsweredBy: optional(string(x.AnsweredBy)),
-		RedirectURI: optional(x.RedirectURI), Scopes: nonNull(x.Scopes), Resources: nonNull(x.Resources),
+		RedirectURI: optional(x.RedirectURI), Scopes: nonNil(x.Scopes), Resources: nonNil(x.Resources),
 	}})
 	return nil
 }

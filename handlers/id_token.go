@@ -5,28 +5,58 @@ import (
 	"crypto"
 	_ "crypto/sha256" // at_hash
 	_ "crypto/sha512"
+	"errors"
+	"maps"
 	"strings"
 	"time"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
 )
 
-// idToken signs an id_token (OpenID Connect Core §2) for a token response.
-func (s *Server) idToken(ctx context.Context, c *oauthreg.Client, session *Session, accessToken string, now time.Time) (string, error) {
+// idTokenType is typ of ID tokens, by which other JWTs of the server are told
+// from them.
+const idTokenType = "JWT"
+
+// idTokenFor is what an ID token goes out with.
+type idTokenFor struct {
+	accessToken string
+	code        string   // in the front channel (OpenID Connect Core §3.3.2.11)
+	scopes      []string // whose claims it carries: no access token could fetch them (§5.4)
+	now         time.Time
+}
+
+// idToken signs an id_token (OpenID Connect Core §2). Beside the protocol's own
+// claims it has those that the claims parameter asks for.
+func (s *Server) idToken(ctx context.Context, c *oauthreg.Client, session *Session, with idTokenFor) (string, error) {
 	alg := c.IDTokenSignedResponseAlg
 	if alg == "" {
 		alg = "RS256"
 	}
-	claims := map[string]any{
-		"iss": s.cfg.Issuer,
-		"sub": session.Subject,
-		"aud": c.ClientID,
-		"azp": c.ClientID,
-		"iat": now.Unix(),
-		"exp": wholeSecond(now.Add(s.lifetimes(c).IDToken)).Unix(),
+	claims := map[string]any{}
+	if session.Claims != nil || with.scopes != nil {
+		var asked map[string]*claimRequest
+		if session.Claims != nil {
+			asked = session.Claims.IDToken
+		}
+		known, err := s.claimsOf(ctx, c, session.Subject, with.scopes, asked, session.ClaimsLocales)
+		if err != nil {
+			if errors.Is(err, oauthreg.ErrNotFound) {
+				return "", invalidGrant("The user no longer exists.")
+			}
+			return "", err
+		}
+		maps.Copy(claims, known)
 	}
-	if accessToken != "" {
-		claims["at_hash"] = halfHash(alg, accessToken)
+	claims["iss"] = s.cfg.Issuer
+	claims["sub"] = session.clientSubject()
+	claims["aud"], claims["azp"] = c.ClientID, c.ClientID
+	claims["iat"] = with.now.Unix()
+	claims["exp"] = wholeSecond(with.now.Add(s.lifetimes(c).IDToken)).Unix()
+	if with.accessToken != "" {
+		claims["at_hash"] = halfHash(alg, with.accessToken)
+	}
+	if with.code != "" {
+		claims["c_hash"] = halfHash(alg, with.code)
 	}
 	if !session.AuthTime.IsZero() {
 		claims["auth_time"] = session.AuthTime.Unix()
@@ -39,7 +69,7 @@ func (s *Server) idToken(ctx context.Context, c *oauthreg.Client, session *Sessi
 	if len(session.AMR) > 0 {
 		claims["amr"] = session.AMR
 	}
-	return s.keys.Sign(ctx, alg, "JWT", claims)
+	return s.keys.Sign(ctx, alg, idTokenType, claims)
 }
 
 // halfHash is at_hash and c_hash: the left half of the hash that alg uses

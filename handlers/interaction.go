@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -112,14 +113,17 @@ func (s *Server) advance(w http.ResponseWriter, r *http.Request, client *oauthre
 	if err != nil {
 		return unavailable(err)
 	}
-	if fresh, needed := s.needsSignIn(login, p, in); needed {
+	if need := s.needsSignIn(client, login, p, in); need != nil {
 		if p.prompts("none") {
 			return s.answerError(w, r, p, oauthError(http.StatusBadRequest, "login_required", "The user has to sign in."))
+		}
+		if need.refuse != nil {
+			return s.answerError(w, r, p, need.refuse)
 		}
 		if in, err = s.keep(w, r, client, p, in, nil); err != nil {
 			return err
 		}
-		s.signIn.Begin(w, r, s.signInRequest(client, p, in, fresh))
+		s.signIn.Begin(w, r, s.signInRequest(client, p, in, need))
 		return nil
 	}
 	consent, err := s.consentState(r.Context(), client, login, p)
@@ -144,28 +148,83 @@ func (s *Server) advance(w http.ResponseWriter, r *http.Request, client *oauthre
 	return nil
 }
 
-// needsSignIn decides whether the user has to sign in, and then whether they have
-// to prove it anew: fresh (OpenID Connect Core §3.1.2.1).
-func (s *Server) needsSignIn(login *oauthreg.Login, p *authorizeParams, in *interaction) (fresh, needed bool) {
+// signInNeed is why a user has to sign in although somebody may be signed in.
+type signInNeed struct {
+	fresh         bool     // prove it anew
+	selectAccount bool     // somebody else, or the user's choice
+	acr           []string // reach one of these levels
+	// refuse is the answer when the user was sent to sign in for it already, and
+	// once more would not help.
+	refuse *Error
+}
+
+// needsSignIn decides whether the user has to sign in (OpenID Connect Core
+// §3.1.2.1, §3.1.2.3, §5.5.1.1); nil means no.
+func (s *Server) needsSignIn(client *oauthreg.Client, login *oauthreg.Login, p *authorizeParams, in *interaction) *signInNeed {
 	since := s.now()
 	if in != nil {
 		since = in.CreatedAt
 	}
 	returned := in != nil && in.SignedIn
+	choose := p.prompts("select_account")
 	if p.prompts("login") || p.MaxAge != nil && *p.MaxAge == 0 {
-		return true, login == nil || !returned || before(login.AuthTime, since)
+		if login == nil || !returned || before(login.AuthTime, since) {
+			return &signInNeed{fresh: true, selectAccount: choose, acr: p.ACRValues}
+		}
 	}
-	if login == nil {
-		return false, true
-	}
-	if p.prompts("select_account") && !returned {
-		return false, true
+	if login == nil || choose && !returned {
+		return &signInNeed{selectAccount: choose, acr: p.ACRValues}
 	}
 	if p.MaxAge != nil && !(returned && !before(login.AuthTime, since)) &&
 		s.now().Sub(login.AuthTime) > time.Duration(*p.MaxAge)*time.Second {
-		return true, true
+		return &signInNeed{fresh: true, acr: p.ACRValues}
 	}
-	return false, false
+	refuse := func(code, description string) *Error {
+		if !returned {
+			return nil
+		}
+		return oauthError(http.StatusBadRequest, code, description)
+	}
+	if client.RequireAuthTime && login.AuthTime.IsZero() {
+		return &signInNeed{fresh: true, acr: p.ACRValues,
+			refuse: refuse("login_required", "It is not known when the user signed in.").decided("require_auth_time")}
+	}
+	if !p.isAbout(s.reg.Subject(client, login.Subject)) {
+		return &signInNeed{selectAccount: true, acr: p.ACRValues,
+			refuse: refuse("login_required", "Somebody else than the user the request names is signed in.")}
+	}
+	return s.needsLevel(login, p, refuse)
+}
+
+// needsLevel is needsSignIn for how the user signed in. acr asked for as an
+// essential claim with values must be one of them; acr_values are a wish, for
+// which a user is sent to sign in once, and only for levels that exist here.
+func (s *Server) needsLevel(login *oauthreg.Login, p *authorizeParams, refuse func(code, description string) *Error) *signInNeed {
+	exists := func(acr string) bool { return slices.Contains(s.cfg.ACRValues, acr) }
+	asked := p.idTokenClaim("acr")
+	if asked != nil && asked.Essential && len(asked.Values) > 0 && !asked.accepts(login.ACR) {
+		need := &signInNeed{acr: asked.texts()}
+		const unmet = "unmet_authentication_requirements" // the error of that name, registered for OpenID Connect
+		if need.refuse = refuse(unmet, "The user did not sign in at the level that the request asks for."); need.refuse == nil && !slices.ContainsFunc(need.acr, exists) {
+			need.refuse = oauthError(http.StatusBadRequest, unmet, "There is no sign-in at the level that the request asks for.")
+		}
+		return need
+	}
+	wished := p.ACRValues
+	if len(wished) == 0 {
+		wished = asked.texts()
+	}
+	if len(wished) > 0 && !slices.Contains(wished, login.ACR) && slices.ContainsFunc(wished, exists) &&
+		!p.prompts("none") && refuse("", "") == nil {
+		return &signInNeed{acr: wished}
+	}
+	return nil
+}
+
+// isAbout reports whether sub, as the client knows the user, is whom the request
+// names by id_token_hint or by the claim sub (OpenID Connect Core §5.5.1).
+func (p *authorizeParams) isAbout(sub string) bool {
+	return (p.HintSubject == "" || p.HintSubject == sub) && p.idTokenClaim("sub").accepts(sub)
 }
 
 // before compares an auth_time with our clock. Many hosts know it to the second
@@ -177,18 +236,18 @@ func before(authTime, since time.Time) bool {
 	return authTime.Before(since)
 }
 
-func (s *Server) signInRequest(client *oauthreg.Client, p *authorizeParams, in *interaction, fresh bool) SignInRequest {
+func (s *Server) signInRequest(client *oauthreg.Client, p *authorizeParams, in *interaction, need *signInNeed) SignInRequest {
 	req := SignInRequest{
 		ReturnTo:      s.base + "/oauth/authorize/resume?interaction=" + url.QueryEscape(in.Handle),
 		RedirectURI:   p.RedirectTo,
 		Client:        viewClient(client),
-		SelectAccount: p.prompts("select_account"),
-		ACRValues:     p.ACRValues,
+		SelectAccount: need.selectAccount,
+		ACRValues:     need.acr,
 		LoginHint:     p.LoginHint,
 		UILocales:     p.UILocales,
 		Display:       p.Display,
 	}
-	if fresh {
+	if need.fresh {
 		req.NotBefore = in.CreatedAt
 	}
 	return req
@@ -254,9 +313,15 @@ func (s *Server) consentState(ctx context.Context, client *oauthreg.Client, logi
 	case err != nil:
 		state.needed = true
 	default:
-		state.needed = !containsAll(c.Scopes, p.Scopes) || !containsAll(c.Resources, p.Resources)
+		state.needed = !containsAll(c.Scopes, s.consentScopes(client, p)) || !containsAll(c.Resources, p.Resources)
 	}
 	return state, nil
+}
+
+// consentScopes are the scopes whose words the user reads and allows: those of
+// the tokens, and those that single claims are asked of.
+func (s *Server) consentScopes(c *oauthreg.Client, p *authorizeParams) []string {
+	return slices.Concat(p.Scopes, s.impliedScopes(c, p))
 }
 
 func containsAll(have, want []string) bool {
@@ -268,8 +333,9 @@ func containsAll(have, want []string) bool {
 	return true
 }
 
-// answerCode makes the grant and the code, remembers the decision and ends the
-// interaction, all in one transaction, and returns where the browser goes.
+// answerCode makes the grant and what the response type asks for, remembers the
+// decision and ends the interaction, all in one transaction, and returns where
+// the browser goes.
 func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login *oauthreg.Login, p *authorizeParams, in *interaction, consent consentState) (string, error) {
 	now := s.now().UTC().Truncate(time.Millisecond)
 	target, err := url.Parse(p.RedirectTo)
@@ -277,25 +343,29 @@ func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login 
 		return "", serverError(err)
 	}
 	session := newSession(login)
+	if sub := s.reg.Subject(client, login.Subject); sub != login.Subject {
+		session.PairwiseSubject = sub
+	}
 	session.GrantedAt = now
 	session.RedirectURI = p.RedirectURI
 	session.CodeChallenge = p.CodeChallenge
 	session.Nonce = p.Nonce
+	session.Claims, session.ClaimsLocales = p.Claims, p.ClaimsLocales
 	expires := now.Add(s.lifetimes(client).AuthorizationCode)
-	session.SetExpiresAt(fosite.AuthorizeCode, expires)
 
 	request := fosite.NewAuthorizeRequest()
 	request.ID = uuid.NewString()
 	request.RequestedAt = now
 	request.Client = &engineClient{reg: client}
-	request.ResponseTypes = []string{p.ResponseType}
 	request.RedirectURI = target
 	request.State = p.State
 	request.RequestedScope, request.GrantedScope = p.Scopes, p.Scopes
 	request.RequestedAudience, request.GrantedAudience = p.Resources, p.Resources
 
-	var code string
+	types := strings.Fields(p.ResponseType)
+	var answer []string
 	err = s.inTransaction(ctx, func(ctx context.Context) error {
+		answer = nil
 		if in != nil {
 			if err := s.store.FinishInteraction(ctx, in.Handle); err != nil {
 				return err
@@ -308,7 +378,7 @@ func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login 
 		if consent.decided || consent.granted.ID != "" {
 			id, err := s.store.SaveConsent(ctx, oauthreg.Consent{
 				ID: consent.granted.ID, ClientID: client.ID, Subject: login.Subject,
-				Scopes: p.Scopes, Resources: p.Resources, CreatedAt: now, LastUsedAt: now,
+				Scopes: s.consentScopes(client, p), Resources: p.Resources, CreatedAt: now, LastUsedAt: now,
 			})
 			if err != nil {
 				return err
@@ -318,12 +388,27 @@ func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login 
 		if err := s.store.CreateGrant(ctx, g); err != nil {
 			return err
 		}
-		resp, err := s.engine.NewAuthorizeResponse(ctx, request, session)
-		if err != nil {
+		if err := s.joinSession(ctx, client, login, p, now); err != nil {
 			return err
 		}
-		code = resp.GetParameters().Get("code")
-		return nil
+		var code string
+		if slices.Contains(types, "code") {
+			request.ResponseTypes = []string{"code"}
+			codeSession := session.Clone().(*Session)
+			codeSession.SetExpiresAt(fosite.AuthorizeCode, expires)
+			resp, err := s.engine.NewAuthorizeResponse(ctx, request, codeSession)
+			if err != nil {
+				return err
+			}
+			code = resp.GetParameters().Get("code")
+			answer = append(answer, "code", code)
+		}
+		if !answersTokens(p.ResponseType) {
+			return nil
+		}
+		tokens, err := s.frontTokens(ctx, &request.Request, session, types, code, now)
+		answer = append(answer, tokens...)
+		return err
 	})
 	switch {
 	case errors.Is(err, oauthreg.ErrConsumed):
@@ -333,5 +418,5 @@ func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login 
 	case err != nil:
 		return "", err
 	}
-	return answerURL(s.cfg.Issuer, p, "code", code), nil
+	return s.answerURL(p, answer...), nil
 }

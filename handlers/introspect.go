@@ -66,7 +66,7 @@ func (s *Server) answerIntrospection(w http.ResponseWriter, r *http.Request, tok
 		Active:    true,
 		Scope:     strings.Join(t.request.GetGrantedScopes(), " "),
 		ClientID:  t.request.GetClient().GetID(),
-		Subject:   t.session.Subject,
+		Subject:   t.session.clientSubject(),
 		Audience:  audience(t.request.GetGrantedAudience(), s.cfg.Issuer),
 		Issuer:    s.cfg.Issuer,
 		ExpiresAt: t.expires.Unix(),

@@ -124,6 +124,19 @@ type tokens struct {
 
 // newTokens makes the tokens for r, which holds what is granted.
 func (s *Server) newTokens(ctx context.Context, r fosite.AccessRequester, withRefresh bool) (*tokens, error) {
+	t, err := s.newAccess(ctx, r, withRefresh)
+	if err != nil {
+		return nil, err
+	}
+	session := r.GetSession().(*Session)
+	if !session.ForClient && r.GetGrantedScopes().Has("openid") {
+		t.idToken, err = s.idToken(ctx, registered(r), session, idTokenFor{accessToken: t.accessToken, now: t.now})
+	}
+	return t, err
+}
+
+// newAccess is newTokens without an ID token.
+func (s *Server) newAccess(ctx context.Context, r fosite.AccessRequester, withRefresh bool) (*tokens, error) {
 	client := registered(r)
 	life := s.lifetimes(client)
 	now := s.now().UTC()
@@ -151,6 +164,7 @@ func (s *Server) newTokens(ctx context.Context, r fosite.AccessRequester, withRe
 	if withRefresh {
 		refreshSession := session.Clone().(*Session)
 		refreshSession.forget(fosite.AuthorizeCode, fosite.AccessToken)
+		refreshSession.Nonce = "" // OpenID Connect Core §12.2
 		idle := now.Add(life.RefreshTokenIdle)
 		if session.RefreshUntil.Before(idle) {
 			idle = session.RefreshUntil
@@ -158,11 +172,6 @@ func (s *Server) newTokens(ctx context.Context, r fosite.AccessRequester, withRe
 		refreshSession.SetExpiresAt(fosite.RefreshToken, idle)
 		t.refresh = request(r, refreshSession, r.GetRequestedScopes(), r.GetRequestedAudience(), now)
 		t.refreshToken, t.refreshSignature = s.engine.tokens.newRefreshToken()
-	}
-	if !session.ForClient && r.GetGrantedScopes().Has("openid") {
-		if t.idToken, err = s.idToken(ctx, client, session, t.accessToken, now); err != nil {
-			return nil, err
-		}
 	}
 	return t, nil
 }
@@ -231,7 +240,7 @@ func (s *Server) accessTokenJWT(ctx context.Context, r fosite.Requester) (string
 	session := r.GetSession().(*Session)
 	claims := map[string]any{
 		"iss":       s.cfg.Issuer,
-		"sub":       session.Subject,
+		"sub":       session.clientSubject(),
 		"aud":       audience(r.GetGrantedAudience(), s.cfg.Issuer),
 		"client_id": r.GetClient().GetID(),
 		"iat":       r.GetRequestedAt().Unix(),

@@ -18,7 +18,10 @@ import (
 // for on a page of ours, and sessions in the store.
 type passwordSignIn struct{ s *Server }
 
-var _ SignIn = (*passwordSignIn)(nil)
+var (
+	_ SignIn    = (*passwordSignIn)(nil)
+	_ SignOuter = (*passwordSignIn)(nil)
+)
 
 func newPasswordSignIn(s *Server) *passwordSignIn { return &passwordSignIn{s: s} }
 
@@ -257,8 +260,9 @@ func isTyped(v string, limit int) bool {
 }
 
 // start makes a new session with a new cookie, whatever the browser had before,
-// so that nobody can plant a session and wait for somebody to sign in to it. The
-// session this browser had is over: nobody holds its cookie any more.
+// so that nobody can plant a session and wait for somebody to sign in to it. A
+// user who proves once more who they are keeps the session's id (sid), which the
+// clients know. Somebody else's session that this browser had is over.
 func (p *passwordSignIn) start(w http.ResponseWriter, r *http.Request, subject, username string) error {
 	ctx, now := r.Context(), p.s.now().UTC()
 	session := oauthreg.LoginSession{
@@ -268,28 +272,58 @@ func (p *passwordSignIn) start(w http.ResponseWriter, r *http.Request, subject, 
 		UserAgent: userAgent(r),
 	}
 	session.IdleExpiresAt = p.idleEnd(now, session.ExpiresAt)
+	old, err := p.current(r)
+	if err != nil {
+		return err
+	}
+	if old != nil && old.Subject == subject {
+		session.SessionID = old.SessionID
+		if err := p.s.store.EndLoginSession(ctx, old.SessionID); err != nil {
+			return err
+		}
+	}
 	if err := p.s.store.CreateLoginSession(ctx, session); err != nil {
 		return err
 	}
-	p.endCurrent(r)
+	if old != nil && old.Subject != subject {
+		// The new cookie goes out all the same, so a failure is only logged.
+		if err := p.s.endLoginSession(ctx, old.SessionID); err != nil {
+			p.s.log.WarnContext(ctx, "end session", "err", err, "request_id", requestID(ctx))
+		}
+	}
 	p.s.setSession(w, session.Handle, username)
 	return nil
 }
 
-// endCurrent ends the session of r's browser, if it has one. The new cookie, or
-// none, goes out all the same, so a failure is only logged.
-func (p *passwordSignIn) endCurrent(r *http.Request) {
+// current is the live session of r's browser, nil when it has none.
+func (p *passwordSignIn) current(r *http.Request) (*oauthreg.LoginSession, error) {
 	handle, _ := p.s.sessionOf(r)
 	if handle == "" {
-		return
+		return nil, nil
 	}
-	old, err := p.s.store.LoginSession(r.Context(), handle)
-	if err == nil {
-		err = p.s.store.EndLoginSession(r.Context(), old.SessionID)
+	session, err := p.s.store.LoginSession(r.Context(), handle)
+	switch {
+	case errors.Is(err, oauthreg.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
 	}
-	if err != nil && !errors.Is(err, oauthreg.ErrNotFound) {
-		p.s.log.WarnContext(r.Context(), "end session", "err", err, "request_id", requestID(r.Context()))
+	return &session, nil
+}
+
+// SignOut ends the session of r's browser.
+func (p *passwordSignIn) SignOut(w http.ResponseWriter, r *http.Request) error {
+	session, err := p.current(r)
+	if err != nil {
+		return err
 	}
+	if session != nil {
+		if err := p.s.store.EndLoginSession(r.Context(), session.SessionID); err != nil {
+			return err
+		}
+	}
+	p.s.clearCookie(w, sessionCookie)
+	return nil
 }
 
 // userAgent is what is kept of the User-Agent, for the list of sessions.

@@ -119,6 +119,8 @@ type management struct {
 	cfg  ManagementConfig
 	path string
 	seen *idempotency
+	// challenge is what nobody is answered with (RFC 6750 §3).
+	challenge string
 }
 
 func newManagement(s *Server, cfg ManagementConfig, path string) *management {
@@ -128,7 +130,9 @@ func newManagement(s *Server, cfg ManagementConfig, path string) *management {
 	if cfg.Path != "" {
 		path = strings.TrimSuffix(cfg.Path, "/")
 	}
-	return &management{s: s, cfg: cfg, path: path, seen: newIdempotency(s.now)}
+	m := &management{s: s, cfg: cfg, path: path, seen: newIdempotency(s.now)}
+	m.challenge = `Bearer realm="` + m.url("") + `"`
+	return m
 }
 
 // url is the absolute URL of a path below the API.
@@ -170,7 +174,9 @@ func (m *management) caller(r *http.Request) (*Principal, error) {
 		return nil, err
 	}
 	if p == nil {
-		return nil, m.s.unauthenticated()
+		e := oauthError(http.StatusUnauthorized, "invalid_token", "The request needs a valid bearer key or access token.")
+		e.challenge = m.challenge
+		return nil, e
 	}
 	own := *p
 	if err := own.settle(); err != nil {
@@ -212,7 +218,8 @@ func (s *Server) AdminKey(key string, home Principal) func(r *http.Request) (*Pr
 // this server alone: a live one with the scope admin, asked for
 // [ManagementResource] or for no resource at all, has rights over its client's
 // organization and project (the whole organization, if the client is in no
-// project). Failed tries are limited per address ([LimitClientAuth]).
+// project), whoever its user is: allow the scope to clients only whose users may
+// manage. Failed tries are limited per address ([LimitClientAuth]).
 func (s *Server) AdminToken(r *http.Request) (*Principal, error) {
 	return s.limitedBearer(r, func(value string) (*Principal, error) {
 		return s.tokenPrincipal(r.Context(), value)
@@ -291,13 +298,6 @@ func registryRef(c interface{ GetID() string }) oauthreg.Ref {
 		return oauthreg.ByID(named.RegistryID())
 	}
 	return oauthreg.ByClientID(c.GetID())
-}
-
-// unauthenticated is the answer to nobody (RFC 6750 §3).
-func (s *Server) unauthenticated() *Error {
-	e := oauthError(http.StatusUnauthorized, "invalid_token", "The request needs a valid bearer key or access token.")
-	e.challenge = `Bearer realm="` + ManagementResource(s.cfg.Issuer) + `"`
-	return e
 }
 
 func forbidden(description string) *Error {

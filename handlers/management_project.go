@@ -552,6 +552,7 @@ func (a *projectAPI) update(w http.ResponseWriter, r *http.Request, _ *Principal
 	if len(b.problems) > 0 {
 		would := c.Clone()
 		m.apply(&would)
+		would.ResponseTypes = nil // they follow the grant types
 		return invalidProjectClient(b, a.s.reg.Validate(ownMetadata(would), oauthreg.RegisterOptions{Rules: projectRules}))
 	}
 	if m.name != nil && *m.name != c.Name {

@@ -23,7 +23,9 @@ const (
 	otherProj   = "0198a000-0000-7000-8000-0000000000fe"
 )
 
-// managedEnv is an env with the management API at <issuer>/v2.
+// managedEnv is an env with the management APIs at <issuer>/v2 and
+// <issuer>/api/v1. Whatever they and the protocol endpoints answer is compared
+// with the OpenAPI document.
 type managedEnv struct {
 	*env
 	v2 string // its base
@@ -39,17 +41,20 @@ func newManagedEnv(t testing.TB, opts envOptions, change func(*env, *handlers.Ma
 			more(c)
 		}
 	}
+	opts.handler = func(e *env) http.Handler {
+		cfg := handlers.ManagementConfig{
+			Authenticate: e.server.AdminKey(adminKey, handlers.Principal{UserID: homeUser, OrgID: homeOrg, ProjectID: homeProject}),
+		}
+		if change != nil {
+			change(e, &cfg)
+		}
+		mux := http.NewServeMux()
+		mux.Handle("/", e.server)
+		mux.Handle(opts.base+"/v2/", e.server.ManagementV2(cfg))
+		mux.Handle(opts.base+"/api/v1/", e.server.ManagementProjects(cfg))
+		return described(t, opts.base, mux)
+	}
 	e := newEnv(t, opts)
-	cfg := handlers.ManagementConfig{
-		Authenticate: e.server.AdminKey(adminKey, handlers.Principal{UserID: homeUser, OrgID: homeOrg, ProjectID: homeProject}),
-	}
-	if change != nil {
-		change(e, &cfg)
-	}
-	mux := http.NewServeMux()
-	mux.Handle("/", e.server)
-	mux.Handle(opts.base+"/v2/", e.server.ManagementV2(cfg))
-	e.http.Config.Handler = mux
 	return &managedEnv{env: e, v2: e.issuer + "/v2"}
 }
 
@@ -143,3 +148,5 @@ func mustJSON(t testing.TB, v any) string {
 	}
 	return string(bytes.TrimSpace(b))
 }
+
+func asBody(s string) io.ReadCloser { return io.NopCloser(strings.NewReader(s)) }

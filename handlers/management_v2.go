@@ -29,13 +29,15 @@ import (
 // the secret again: they answer 409.
 func (s *Server) ManagementV2(cfg ManagementConfig) http.Handler {
 	v := &managementV2{management: newManagement(s, cfg, s.base+"/v2"), mux: http.NewServeMux()}
+	v.challenge += `, resource_metadata="` + v.url("/.well-known/oauth-protected-resource") + `"` // RFC 9728 §5.1
 	v.routes()
 	return v
 }
 
 type managementV2 struct {
 	*management
-	mux *http.ServeMux
+	mux    *http.ServeMux
+	served []string // the patterns, for the test of the description
 }
 
 // ServeHTTP answers every path below the base, unknown ones too.
@@ -69,26 +71,31 @@ func (v *managementV2) routes() {
 	// JSON as well, introspection takes the management bearer alone, and the
 	// error pages of authorize tell an unknown client from a wrong redirect URI
 	// by their status.
-	v.mux.Handle(v.path+"/oauth/authorize", v.s.handle("authorize", only([]string{get}, v.authorize), failPage))
+	v.mount("/oauth/authorize", v.s.handle("authorize", only([]string{get}, v.authorize), failPage))
 	v.protocol("/oauth/token", "token", jsonForm(v.s.token), post)
 	v.protocol("/oauth/introspect", "introspect", jsonForm(v.introspect), post)
 	v.protocol("/.well-known/oauth-protected-resource", "protected resource", v.protectedResource, get, head)
 	for _, path := range []string{"/oauth/jwks", "/oauth/revoke", "/oauth/register", "/oauth/register/", "/.well-known/"} {
-		v.mux.Handle(v.path+path, v.forward())
+		v.mount(path, v.forward())
 	}
 
-	v.resource("/openapi.json", "openapi", methods{get: v.openAPI})
-	v.mux.Handle(v.path+"/", v.s.handle("management", func(http.ResponseWriter, *http.Request) error { return notFound() }, failV2))
+	v.resource("/openapi.json", "openapi", methods{get: v.s.openAPI()})
+	v.mount("/", v.s.handle("management", func(http.ResponseWriter, *http.Request) error { return notFound() }, failV2))
+}
+
+func (v *managementV2) mount(path string, h http.Handler) {
+	v.served = append(v.served, path)
+	v.mux.Handle(v.path+path, h)
 }
 
 // resource mounts a resource of the API.
 func (v *managementV2) resource(path, name string, m methods) {
-	v.mux.Handle(v.path+path, v.s.handle(name, m.serve, failV2))
+	v.mount(path, v.s.handle(name, m.serve, failV2))
 }
 
 // protocol mounts a protocol endpoint; any web origin may call it.
 func (v *managementV2) protocol(path, name string, e endpoint, methods ...string) {
-	v.mux.Handle(v.path+path, cors(strings.Join(methods, ", "), v.s.handle(name, only(methods, e), failJSON)))
+	v.mount(path, cors(strings.Join(methods, ", "), v.s.handle(name, only(methods, e), failJSON)))
 }
 
 // forward hands a request to the endpoint of the same path below the issuer, if
@@ -172,9 +179,9 @@ func (q *listQuery) meta(total int) pageMeta {
 // maxPageNumber keeps offsets within what every database can count.
 const maxPageNumber = 10_000_000
 
-// parseList reads the query of a list: page[size], the page parameters and the
-// filters named. Other filters are refused, not ignored: the answer would be
-// more than what was asked for. Parameters of other names do not matter.
+// parseList reads the query of a list, which has the page parameters and filters
+// named. Others are refused, not ignored: the answer would be more than what was
+// asked for. Parameters of other names do not matter.
 func parseList(r *http.Request, known ...string) (*listQuery, error) {
 	form, err := queryParameters(r)
 	if err != nil {
@@ -183,7 +190,7 @@ func parseList(r *http.Request, known ...string) (*listQuery, error) {
 	q := &listQuery{Values: form}
 	for name := range form {
 		if (strings.HasPrefix(name, "filter[") || strings.HasPrefix(name, "page[")) &&
-			name != "page[size]" && !slices.Contains(known, name) {
+			!slices.Contains(known, name) {
 			return nil, invalidRequest("The list does not have the parameter " + plainText(name[:min(len(name), 64)]) + ".")
 		}
 	}

@@ -44,7 +44,7 @@ type auditMeta struct {
 // clientAudit serves GET /oauth_clients/{id}/audit: what was changed about one
 // client, newest first.
 func (v *managementV2) clientAudit(w http.ResponseWriter, r *http.Request, p *Principal) error {
-	q, err := parseList(r, "page[before]", "filter[action]")
+	q, err := parseList(r, "page[before]", "page[size]", "filter[action]")
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (v *managementV2) clientAudit(w http.ResponseWriter, r *http.Request, p *Pr
 // listAudit serves GET /audit: what was changed about the clients at the caller's
 // home, deleted ones too, newest first.
 func (v *managementV2) listAudit(w http.ResponseWriter, r *http.Request, p *Principal) error {
-	q, err := parseList(r, "page[before]", "filter[action]", "filter[oauth_client_id]")
+	q, err := parseList(r, "page[before]", "page[size]", "filter[action]", "filter[oauth_client_id]")
 	if err != nil {
 		return err
 	}

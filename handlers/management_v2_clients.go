@@ -39,25 +39,17 @@ type clientV2 struct {
 // v2Client is the view of a client. A grant type that the server does not offer
 // is kept and not shown.
 func (v *managementV2) v2Client(c *oauthreg.Client) clientV2 {
-	grants := nonNull(c.GrantTypes)
+	grants := nonNil(c.GrantTypes)
 	if !v.s.cfg.Implicit {
 		grants = slices.DeleteFunc(slices.Clone(grants), func(g string) bool { return g == oauthreg.GrantImplicit })
 	}
 	return clientV2{
 		RecordType: "oauth_client", ClientID: c.ClientID, Name: c.Name, OrgID: c.OrgID, UserID: c.UserID,
 		ClientType: c.Type, RequirePKCE: c.RequirePKCE, CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt,
-		AllowedScopes: nonNull(c.Scopes), AllowedGrantTypes: grants, RedirectURIs: nonNull(c.RedirectURIs),
+		AllowedScopes: nonNil(c.Scopes), AllowedGrantTypes: grants, RedirectURIs: nonNil(c.RedirectURIs),
 		LogoURI: optional(c.LogoURI), TOSURI: optional(c.TOSURI), PolicyURI: optional(c.PolicyURI),
 		SuspendedAt: c.SuspendedAt,
 	}
-}
-
-// nonNull is a list that is never null in JSON.
-func nonNull(l []string) []string {
-	if l == nil {
-		return []string{}
-	}
-	return l
 }
 
 // optional is null in JSON when there is nothing.
@@ -71,7 +63,7 @@ func optional(s string) *string {
 // listClients serves GET /oauth_clients: the clients at the caller's home, newest
 // first. All filters must hold.
 func (v *managementV2) listClients(w http.ResponseWriter, r *http.Request, p *Principal) error {
-	q, err := parseList(r, "page[number]", "filter[client_id]", "filter[name]", "filter[name][contains]",
+	q, err := parseList(r, "page[number]", "page[size]", "filter[client_id]", "filter[name]", "filter[name][contains]",
 		"filter[client_type]", "filter[allowed_grant_types][contains]", "filter[verified]", "filter[suspended]")
 	if err != nil {
 		return err

@@ -26,7 +26,7 @@ type grantV2 struct {
 func v2Grant(c *oauthreg.Consent, clientID string) grantV2 {
 	return grantV2{
 		ID: c.ID, RecordType: "oauth_grant", ClientID: clientID, Subject: c.Subject,
-		Scopes: nonNull(c.Scopes), Resources: nonNull(c.Resources),
+		Scopes: nonNil(c.Scopes), Resources: nonNil(c.Resources),
 		CreatedAt: c.CreatedAt, LastUsedAt: optionalTime(c.LastUsedAt),
 	}
 }
@@ -34,7 +34,7 @@ func v2Grant(c *oauthreg.Consent, clientID string) grantV2 {
 // listGrants serves GET /oauth_grants: what users allowed the clients at the
 // caller's home, newest first.
 func (v *managementV2) listGrants(w http.ResponseWriter, r *http.Request, p *Principal) error {
-	q, err := parseList(r, "page[number]", "filter[client_id]", "filter[subject]")
+	q, err := parseList(r, "page[number]", "page[size]", "filter[client_id]", "filter[subject]")
 	if err != nil {
 		return err
 	}
@@ -220,9 +220,9 @@ func (v *managementV2) showConsentRequest(w http.ResponseWriter, r *http.Request
 	view := consentRequestV2{
 		ClientID: c.ClientID, Name: c.Name, RedirectURI: in.Params.RedirectTo,
 		LogoURI: optional(c.LogoURI), TOSURI: optional(c.TOSURI), PolicyURI: optional(c.PolicyURI),
-		Verified: c.Verified, RequestedScopes: make([]consentScopeV2, 0, len(in.Params.Scopes)),
+		Verified: c.Verified, RequestedScopes: []consentScopeV2{},
 	}
-	for _, name := range in.Params.Scopes {
+	for _, name := range v.s.consentScopes(c, &in.Params) {
 		s := v.s.scope(name)
 		if s.Title == "" {
 			s.Title = name

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
 )
@@ -36,6 +39,13 @@ type authorizeParams struct {
 	LoginHint     string   `json:"login_hint,omitempty"`
 	UILocales     []string `json:"ui_locales,omitempty"`
 	Display       string   `json:"display,omitempty"`
+	ClaimsLocales []string `json:"claims_locales,omitempty"`
+
+	Claims *claimsRequest `json:"claims,omitempty"`
+	// IDTokenHint is the parameter as sent; HintSubject is who it turned out to
+	// name, as the client knows them.
+	IDTokenHint string `json:"-"`
+	HintSubject string `json:"hint_subject,omitempty"`
 }
 
 func (p *authorizeParams) prompts(v string) bool { return slices.Contains(p.Prompt, v) }
@@ -56,6 +66,15 @@ func redirectTarget(c *oauthreg.Client, requested string) (string, *Error) {
 	return requested, nil
 }
 
+// permitPostLogoutRedirect answers whether the browser may go on to uri after a
+// logout that the client asked for (RP-Initiated Logout §3).
+func permitPostLogoutRedirect(c *oauthreg.Client, uri string) *Error {
+	if !c.MatchPostLogoutRedirectURI(uri) {
+		return invalidRequest("The post_logout_redirect_uri is not registered for this client.").decidedBy("post_logout_redirect_uris")
+	}
+	return nil
+}
+
 // parseAuthorize reads the parameters behind a valid redirect target and checks
 // their syntax. The result is compared with the registration by permitAuthorize.
 func parseAuthorize(form url.Values, p *authorizeParams) *Error {
@@ -68,7 +87,7 @@ func parseAuthorize(form url.Values, p *authorizeParams) *Error {
 			return oauthError(400, unsupported.code, "The "+unsupported.name+" parameter is not supported.")
 		}
 	}
-	if p.ResponseType = form.Get("response_type"); p.ResponseType == "" {
+	if p.ResponseType = orderedResponseType(form.Get("response_type")); p.ResponseType == "" {
 		return invalidRequest("The response_type parameter is missing.")
 	}
 	p.ResponseMode = form.Get("response_mode")
@@ -77,6 +96,8 @@ func parseAuthorize(form url.Values, p *authorizeParams) *Error {
 	p.Display = form.Get("display")
 	p.ACRValues = strings.Fields(form.Get("acr_values"))
 	p.UILocales = strings.Fields(form.Get("ui_locales"))
+	p.ClaimsLocales = strings.Fields(form.Get("claims_locales"))
+	p.IDTokenHint = form.Get("id_token_hint")
 
 	scopes, err := parseScope(form.Get("scope"))
 	if err != nil {
@@ -116,7 +137,59 @@ func parseAuthorize(form url.Values, p *authorizeParams) *Error {
 		}
 		p.MaxAge = &n
 	}
+	if v := form.Get("claims"); v != "" {
+		if p.Claims, err = parseClaims(v); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// orderedResponseType puts the words of a response type, whose order has no
+// meaning (RFC 6749 §3.1.1), in the order in which they are registered.
+func orderedResponseType(t string) string {
+	words := strings.Fields(t)
+	slices.Sort(words)
+	return strings.Join(words, " ")
+}
+
+// permitRequestObject answers whether the client may send a request object: by
+// value when it has registered keys, by reference from a registered place alone.
+func permitRequestObject(c *oauthreg.Client, form url.Values) *Error {
+	keyed := len(c.JWKS) > 0 || c.JWKSURI != ""
+	switch {
+	case form.Has("request") && form.Has("request_uri"):
+		return invalidRequest("request and request_uri stand together.")
+	case form.Has("request") && !keyed:
+		return oauthError(400, "request_not_supported", "The client has no registered keys that could sign a request object.").decidedBy("jwks")
+	case !form.Has("request_uri"):
+		return nil
+	case !keyed:
+		return oauthError(400, "request_uri_not_supported", "The client has no registered keys that could sign a request object.").decidedBy("jwks")
+	case len(c.RequestURIs) == 0:
+		return oauthError(400, "request_uri_not_supported", "The client has not registered request_uris.").decidedBy("request_uris")
+	case len(form.Get("request_uri")) > 512: // RFC 9101 §5.2.1
+		return invalidRequestURI("The request_uri is too long.")
+	case !matchRequestURI(c, form.Get("request_uri")):
+		return invalidRequestURI("The request_uri is not registered for this client.").decidedBy("request_uris")
+	}
+	return nil
+}
+
+// matchRequestURI compares with the registered ones: exactly, but for a fragment
+// where the registered one has none (OpenID Connect Registration §2).
+func matchRequestURI(c *oauthreg.Client, uri string) bool {
+	place, _, _ := strings.Cut(uri, "#")
+	return slices.Contains(c.RequestURIs, uri) || slices.Contains(c.RequestURIs, place)
+}
+
+// permittedRequestAlgs are the algorithms of the client's request objects: the
+// registered one, or any asymmetric one. Never none.
+func permittedRequestAlgs(c *oauthreg.Client) []jose.SignatureAlgorithm {
+	if alg := c.RequestObjectSigningAlg; alg != "" {
+		return []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)}
+	}
+	return assertionAlgorithms
 }
 
 // isS256 reports whether v can be a challenge of method S256: the base64url of a
@@ -130,19 +203,23 @@ func isS256(v string) bool {
 // what the registration decides: the scopes when none were asked, and the
 // resources in the server's spelling. p.RedirectTo is checked already.
 func (s *Server) permitAuthorize(c *oauthreg.Client, p *authorizeParams) *Error {
-	if p.ResponseType != "code" {
+	if !slices.Contains(s.responseTypes(), p.ResponseType) {
 		return oauthError(400, "unsupported_response_type", "The server does not offer this response_type.")
 	}
-	if !c.AllowsGrantType(oauthreg.GrantAuthorizationCode) {
+	code, tokens := strings.Contains(p.ResponseType, "code"), answersTokens(p.ResponseType)
+	if code && !c.AllowsGrantType(oauthreg.GrantAuthorizationCode) {
 		return unauthorizedClient("The client may not use the authorization_code grant.").decidedBy("grant_types")
+	}
+	if tokens && !c.AllowsGrantType(oauthreg.GrantImplicit) {
+		return unauthorizedClient("The client may not use the implicit grant.").decidedBy("grant_types")
 	}
 	if !c.AllowsResponseType(p.ResponseType) {
 		return unauthorizedClient("The client may not use this response_type.").decidedBy("response_types")
 	}
-	if p.ResponseMode != "" && p.ResponseMode != "query" {
-		return invalidRequest("The server does not offer this response_mode for response_type=code.")
+	if p.ResponseMode != "" && !slices.Contains(responseModes(p.ResponseType), p.ResponseMode) {
+		return invalidRequest("The server does not offer this response_mode for this response_type.")
 	}
-	if p.CodeChallenge == "" && c.PKCERequired() {
+	if code && p.CodeChallenge == "" && c.PKCERequired() {
 		return invalidRequest("The client must use PKCE: code_challenge is missing.").decidedBy("require_pkce")
 	}
 	scopes, err := permitScopes(c, p.Scopes)
@@ -154,7 +231,30 @@ func (s *Server) permitAuthorize(c *oauthreg.Client, p *authorizeParams) *Error 
 		return err
 	}
 	p.Scopes, p.Resources = scopes, resources
+	if idToken := strings.Contains(p.ResponseType, "id_token"); idToken {
+		switch {
+		case !slices.Contains(p.Scopes, "openid"):
+			return invalidScope("An ID token needs the scope openid.")
+		case p.Nonce == "": // OpenID Connect Core §3.2.2.1, §3.3.2.11
+			return invalidRequest("The nonce parameter is missing.")
+		}
+	}
+	if p.MaxAge == nil && c.DefaultMaxAge != nil {
+		seconds := int64(*c.DefaultMaxAge / time.Second)
+		p.MaxAge = &seconds
+	}
+	if len(p.ACRValues) == 0 && p.idTokenClaim("acr") == nil { // Registration §2: an explicit request wins
+		p.ACRValues = c.DefaultACRValues
+	}
 	return nil
+}
+
+// responseTypes are those that the server offers.
+func (s *Server) responseTypes() []string {
+	if !s.cfg.Implicit {
+		return []string{"code"}
+	}
+	return []string{"code", "id_token", "id_token token", "token", "code id_token", "code token", "code id_token token"}
 }
 
 // permitGrantType answers whether the client may use the grant type at the token

@@ -79,9 +79,12 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	if err := m.invalid(s.reg.Validate(c, opts)); err != nil {
 		return err
 	}
+	if err := s.checkSector(ctx, &c); err != nil {
+		return err
+	}
 	if policy := own.Policy; policy != nil {
 		req := RegistrationRequest{Metadata: m.members, SoftwareStatement: claims, Ceiling: terms.ceiling, Address: address}
-		if err := policy(ctx, &c, req); err != nil {
+		if err := refusal(policy(ctx, &c, req)); err != nil {
 			return err
 		}
 		if err := s.reg.Validate(c, opts); err != nil {
@@ -101,6 +104,22 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// refusal completes what a policy returned.
+func refusal(err error) error {
+	var own *Error
+	if !errors.As(err, &own) || own.Code != "" && own.Status >= 400 && own.Status < 600 {
+		return err
+	}
+	whole := *own
+	if whole.Code == "" {
+		whole.Code = oauthreg.CodeInvalidClientMetadata
+	}
+	if whole.Status < 400 || whole.Status >= 600 {
+		whole.Status = http.StatusBadRequest
+	}
+	return &whole
+}
+
 // registrationRules are what the registry refuses to clients that describe
 // themselves.
 var registrationRules = oauthreg.Rules{RequireDottedSchemes: true, PublicHostsOnly: true, NameOptional: true}
@@ -118,6 +137,9 @@ func (s *Server) registrationTerms(r *http.Request) (*registrationTerms, string,
 		ceiling, err := own.InitialTokens.Ceiling(r.Context(), token)
 		switch {
 		case err == nil:
+			if ceiling == nil {
+				ceiling = new(RegistrationCeiling)
+			}
 			terms := s.termsOf(ceiling)
 			return &terms, token, nil
 		case !errors.Is(err, ErrInvalidInitialAccessToken):
@@ -293,23 +315,27 @@ func (s *Server) replaceRegistration(w http.ResponseWriter, r *http.Request, rec
 	c := before.Clone()
 	m.apply(&c, &terms)
 	s.permitRegistration(m, &c, &terms, &before)
-	if len(m.problems) > 0 {
-		return m.invalid(s.reg.Validate(ownMetadata(c), oauthreg.RegisterOptions{Rules: registrationRules}))
+	if len(m.problems) > 0 || c.SectorIdentifierURI != "" { // all is looked at before anything is fetched
+		if err := m.invalid(s.reg.Validate(ownMetadata(c), oauthreg.RegisterOptions{Rules: registrationRules})); err != nil {
+			return err
+		}
+		if err := s.checkSector(ctx, &c); err != nil {
+			return err
+		}
 	}
 	if policy := s.cfg.Registration.Policy; policy != nil {
 		req := RegistrationRequest{Metadata: m.members, SoftwareStatement: claims, Previous: &rec.Client, Address: s.clientAddress(r)}
-		if err := policy(ctx, &c, req); err != nil {
+		if err := refusal(policy(ctx, &c, req)); err != nil {
 			return err
 		}
 	}
 
 	ref := oauthreg.ByID(before.ID)
-	updated, err := s.reg.Update(ctx, ref, oauthreg.UpdateOptions{Rules: registrationRules, IfVersion: before.Version},
-		func(to *oauthreg.Client) error { *to = c.Clone(); return nil })
-	if err != nil {
-		return s.lostRegistration(err)
-	}
-	fresh, err := s.reg.ReplaceRegistrationToken(ctx, ref, token)
+	opts := oauthreg.UpdateOptions{Rules: registrationRules, IfVersion: before.Version}
+	updated, fresh, err := s.reg.UpdateRegistration(ctx, ref, token, opts, func(to *oauthreg.Client) error {
+		*to = c.Clone()
+		return nil
+	})
 	if err != nil {
 		return s.lostRegistration(err)
 	}

@@ -29,8 +29,9 @@ const (
 
 // RegistrationConfig says who may register clients and for what. The zero value
 // is closed; what the other fields leave out is safe to offer to everybody:
-// every client must use PKCE, none gets client_credentials or the implicit
-// grant, the scope admin, or a private-use redirect scheme without a dot.
+// every client must use PKCE, none gets client_credentials, the scope admin, or
+// a private-use redirect scheme without a dot, and the implicit grant is there
+// only for those who ask for it where [Config.Implicit] is on.
 type RegistrationConfig struct {
 	Mode RegistrationMode
 
@@ -78,7 +79,7 @@ type RegistrationConfig struct {
 //
 // To refuse, return an [*oauthreg.InvalidError] to say which metadata is wrong,
 // or an [*Error] to choose code and status, such as unapproved_software_statement
-// with 400. Any other error means that the policy failed, and is answered with
+// with 400 (empty ones are invalid_client_metadata and 400). Any other error means that the policy failed, and is answered with
 // 5xx.
 type RegistrationPolicy func(ctx context.Context, c *oauthreg.Client, req RegistrationRequest) error
 
@@ -189,8 +190,9 @@ type registrationTerms struct {
 	// scopes are all that may be registered, and what is when none is named.
 	scopes []string
 	// grants are all that may be registered; nil means all that the registry
-	// offers but client_credentials and implicit.
-	grants []oauthreg.GrantType
+	// offers but client_credentials, and implicit unless that is set.
+	grants   []oauthreg.GrantType
+	implicit bool
 	// ceiling is the initial access token's; nil without one.
 	ceiling *RegistrationCeiling
 }
@@ -203,7 +205,10 @@ func (s *Server) openTerms() registrationTerms {
 			scopes = append(scopes, scope.Name)
 		}
 	}
-	return registrationTerms{scopes: slices.DeleteFunc(slices.Clone(scopes), func(scope string) bool { return scope == adminScope })}
+	return registrationTerms{
+		scopes:   slices.DeleteFunc(slices.Clone(scopes), func(scope string) bool { return scope == adminScope }),
+		implicit: s.cfg.Implicit,
+	}
 }
 
 // adminScope gives rights over other clients.
@@ -237,7 +242,7 @@ func (s *Server) updateTerms(c *oauthreg.Client) registrationTerms {
 
 func (t *registrationTerms) allowsGrant(g oauthreg.GrantType) bool {
 	if t.grants == nil {
-		return g != oauthreg.GrantClientCredentials && g != oauthreg.GrantImplicit
+		return g != oauthreg.GrantClientCredentials && (t.implicit || g != oauthreg.GrantImplicit)
 	}
 	return slices.Contains(t.grants, g)
 }

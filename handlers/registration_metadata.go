@@ -2,12 +2,14 @@ package handlers
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
 )
@@ -67,19 +69,44 @@ func (m *metadataReader) list(name string, add func(field, message string)) []st
 	return out
 }
 
+// boolean is the value of that name, false when it is left out.
+func (m *metadataReader) boolean(name string) bool {
+	if !m.has(name) {
+		return false
+	}
+	switch string(bytes.TrimSpace(m.members[name])) {
+	case "true":
+		return true
+	case "false":
+	default:
+		m.add(name, "must be true or false")
+	}
+	return false
+}
+
+// seconds is the whole number of seconds of that name, nil when it is left out.
+func (m *metadataReader) seconds(name string) *time.Duration {
+	if !m.has(name) {
+		return nil
+	}
+	n, err := strconv.ParseInt(string(bytes.TrimSpace(m.members[name])), 10, 32)
+	if err != nil || n < 0 {
+		m.add(name, "must be a whole number of seconds")
+		return nil
+	}
+	d := time.Duration(n) * time.Second
+	return &d
+}
+
 // unsupportedMetadata are members that ask for something the server does not
 // do. To ignore them would be to promise it; the values listed ask for nothing.
 // Members that only inform or wish are ignored, as RFC 7591 §2 has it, and
 // missing from the response.
 var unsupportedMetadata = map[string][]string{
-	"subject_type":                               {`"public"`},
-	"sector_identifier_uri":                      nil,
 	"id_token_encrypted_response_alg":            nil,
 	"id_token_encrypted_response_enc":            nil,
-	"userinfo_signed_response_alg":               {`"none"`},
 	"userinfo_encrypted_response_alg":            nil,
 	"userinfo_encrypted_response_enc":            nil,
-	"request_object_signing_alg":                 {`"none"`},
 	"request_object_encryption_alg":              nil,
 	"request_object_encryption_enc":              nil,
 	"authorization_signed_response_alg":          nil,
@@ -88,7 +115,6 @@ var unsupportedMetadata = map[string][]string{
 	"introspection_signed_response_alg":          nil,
 	"introspection_encrypted_response_alg":       nil,
 	"introspection_encrypted_response_enc":       nil,
-	"default_max_age":                            nil,
 	"require_signed_request_object":              {"false"},
 	"require_pushed_authorization_requests":      {"false"},
 	"dpop_bound_access_tokens":                   {"false"},
@@ -127,7 +153,7 @@ func (m *metadataReader) apply(c *oauthreg.Client, terms *registrationTerms) {
 		}
 	}
 	c.TokenEndpointAuthSigningAlg = m.text("token_endpoint_auth_signing_alg")
-	c.IDTokenSignedResponseAlg = m.text("id_token_signed_response_alg")
+	m.applyOpenID(c)
 	c.JWKSURI = m.text("jwks_uri")
 	c.JWKS = nil
 	if m.has("jwks") {
@@ -139,6 +165,28 @@ func (m *metadataReader) apply(c *oauthreg.Client, terms *registrationTerms) {
 		c.Scopes = sensibleScopes(terms.scopes, c.GrantTypes)
 	}
 	narrowDefaults(c)
+}
+
+// applyOpenID sets the members of OpenID Connect Registration §2 and of its logout
+// specifications that RFC 7591 does not have.
+func (m *metadataReader) applyOpenID(c *oauthreg.Client) {
+	c.IDTokenSignedResponseAlg = m.text("id_token_signed_response_alg")
+	c.UserinfoSignedResponseAlg = m.text("userinfo_signed_response_alg")
+	if c.UserinfoSignedResponseAlg == "none" { // plain JSON
+		c.UserinfoSignedResponseAlg = ""
+	}
+	c.SubjectType = oauthreg.SubjectType(m.text("subject_type"))
+	c.SectorIdentifierURI = m.text("sector_identifier_uri")
+	c.RequestObjectSigningAlg = m.text("request_object_signing_alg")
+	c.RequestURIs = m.list("request_uris", m.add)
+	c.DefaultMaxAge = m.seconds("default_max_age")
+	c.RequireAuthTime = m.boolean("require_auth_time")
+	c.DefaultACRValues = m.list("default_acr_values", m.add)
+	c.InitiateLoginURI = m.text("initiate_login_uri")
+	c.BackchannelLogoutURI = m.text("backchannel_logout_uri")
+	c.BackchannelLogoutSessionRequired = m.boolean("backchannel_logout_session_required")
+	c.FrontchannelLogoutURI = m.text("frontchannel_logout_uri")
+	c.FrontchannelLogoutSessionRequired = m.boolean("frontchannel_logout_session_required")
 }
 
 // sensibleScopes is scopes without those that no grant of the client can use.
@@ -191,14 +239,51 @@ func (s *Server) permitRegistration(m *metadataReader, c *oauthreg.Client, terms
 			m.add(indexedField("post_logout_redirect_uris", i), "must not lead to this server")
 		}
 	}
-	if alg := c.IDTokenSignedResponseAlg; alg != "" && !slices.Contains(s.keys.Algorithms(), alg) {
-		m.add("id_token_signed_response_alg", "must be one of "+strings.Join(s.keys.Algorithms(), ", "))
+	for name, alg := range map[string]string{
+		"id_token_signed_response_alg": c.IDTokenSignedResponseAlg, "userinfo_signed_response_alg": c.UserinfoSignedResponseAlg,
+	} {
+		if alg != "" && !slices.Contains(s.keys.Algorithms(), alg) {
+			m.add(name, "must be one of "+strings.Join(s.keys.Algorithms(), ", "))
+		}
 	}
 	for name, fine := range unsupportedMetadata {
 		if m.has(name) && !slices.Contains(fine, string(bytes.TrimSpace(m.members[name]))) {
 			m.add(name, "must be left out: the server does not support this")
 		}
 	}
+}
+
+// maxSector is the longest sector identifier document, in bytes.
+const maxSector = 64 << 10
+
+// checkSector fetches the document of sector_identifier_uri, if there is one: a
+// JSON array that must have every redirect URI of the client (OpenID Connect
+// Registration §5). It is done last, when nothing else is wrong: a stranger
+// chose the URL.
+func (s *Server) checkSector(ctx context.Context, c *oauthreg.Client) error {
+	if c.SectorIdentifierURI == "" {
+		return nil
+	}
+	refuse := func(message string) error {
+		return &oauthreg.InvalidError{Problems: []oauthreg.Problem{
+			{Field: "sector_identifier_uri", Code: oauthreg.CodeInvalidClientMetadata, Message: message},
+		}}
+	}
+	body, _, err := fetchLimited(ctx, s.jwks.outbound, c.SectorIdentifierURI, "application/json", maxSector)
+	if err != nil {
+		s.log.InfoContext(ctx, "sector identifier not fetched", "err", err, "request_id", requestID(ctx))
+		return refuse("must lead to a document that this server can fetch")
+	}
+	var listed []string
+	if json.Unmarshal(body, &listed) != nil {
+		return refuse("must lead to a JSON array of strings")
+	}
+	for _, uri := range c.RedirectURIs {
+		if !slices.Contains(listed, uri) {
+			return refuse("must lead to a document that lists every redirect URI")
+		}
+	}
+	return nil
 }
 
 // ownOrigin reports whether a redirect to uri would come back to this server.
@@ -284,8 +369,21 @@ type clientInformation struct {
 	TokenEndpointAuthAlg    string              `json:"token_endpoint_auth_signing_alg,omitempty"`
 	JWKS                    json.RawMessage     `json:"jwks,omitempty"`
 	JWKSURI                 string              `json:"jwks_uri,omitempty"`
-	SubjectType             string              `json:"subject_type"`
-	IDTokenAlg              string              `json:"id_token_signed_response_alg,omitempty"`
+
+	SubjectType                 string   `json:"subject_type"`
+	SectorIdentifierURI         string   `json:"sector_identifier_uri,omitempty"`
+	IDTokenAlg                  string   `json:"id_token_signed_response_alg,omitempty"`
+	UserinfoAlg                 string   `json:"userinfo_signed_response_alg,omitempty"`
+	RequestObjectAlg            string   `json:"request_object_signing_alg,omitempty"`
+	RequestURIs                 []string `json:"request_uris,omitempty"`
+	DefaultMaxAge               *int64   `json:"default_max_age,omitempty"` // seconds
+	RequireAuthTime             bool     `json:"require_auth_time,omitempty"`
+	DefaultACRValues            []string `json:"default_acr_values,omitempty"`
+	InitiateLoginURI            string   `json:"initiate_login_uri,omitempty"`
+	BackchannelLogoutURI        string   `json:"backchannel_logout_uri,omitempty"`
+	BackchannelSessionRequired  bool     `json:"backchannel_logout_session_required,omitempty"`
+	FrontchannelLogoutURI       string   `json:"frontchannel_logout_uri,omitempty"`
+	FrontchannelSessionRequired bool     `json:"frontchannel_logout_session_required,omitempty"`
 
 	SoftwareStatement string `json:"software_statement,omitempty"`
 }
@@ -308,7 +406,20 @@ func (s *Server) clientInformation(c *oauthreg.Client) *clientInformation {
 		Scope:                   strings.Join(c.Scopes, " "),
 		TokenEndpointAuthMethod: method, TokenEndpointAuthAlg: c.TokenEndpointAuthSigningAlg,
 		JWKS: c.JWKS, JWKSURI: c.JWKSURI,
-		SubjectType: "public", IDTokenAlg: c.IDTokenSignedResponseAlg,
+
+		SubjectType: string(c.SubjectType), SectorIdentifierURI: c.SectorIdentifierURI,
+		IDTokenAlg: c.IDTokenSignedResponseAlg, UserinfoAlg: c.UserinfoSignedResponseAlg,
+		RequestObjectAlg: c.RequestObjectSigningAlg, RequestURIs: c.RequestURIs,
+		RequireAuthTime: c.RequireAuthTime, DefaultACRValues: c.DefaultACRValues, InitiateLoginURI: c.InitiateLoginURI,
+		BackchannelLogoutURI: c.BackchannelLogoutURI, BackchannelSessionRequired: c.BackchannelLogoutSessionRequired,
+		FrontchannelLogoutURI: c.FrontchannelLogoutURI, FrontchannelSessionRequired: c.FrontchannelLogoutSessionRequired,
+	}
+	if info.SubjectType == "" {
+		info.SubjectType = string(oauthreg.PublicSubject)
+	}
+	if c.DefaultMaxAge != nil {
+		seconds := int64(*c.DefaultMaxAge / time.Second)
+		info.DefaultMaxAge = &seconds
 	}
 	if info.IDTokenAlg == "" && c.AllowsScope("openid") {
 		info.IDTokenAlg = "RS256" // OpenID Connect Registration §2

@@ -14,22 +14,21 @@ func (s *Server) routes() {
 	s.open("/oauth/token", "token", s.token, post)
 	s.open("/oauth/introspect", "introspect", s.introspect, post)
 	s.open("/oauth/revoke", "revoke", s.revoke, post)
+	s.open("/oauth/userinfo", "userinfo", s.userinfo, get, post)
 	s.open("/oauth/jwks", "jwks", s.serveJWKS, get, http.MethodHead)
 
 	s.registrationRoutes()
 
-	// Metadata: below the issuer, and with the issuer's path inserted behind the
-	// well-known part (RFC 8414 §3.1). At the root both are the same path.
-	const wellKnown = "/.well-known/oauth-authorization-server"
-	s.open(wellKnown, "metadata", s.serveMetadata, get, http.MethodHead)
-	if s.base != "" {
-		s.openAt(wellKnown+s.base, "metadata", s.serveMetadata, get, http.MethodHead)
-	}
+	s.metadataRoutes()
 
 	// What a browser walks through. HEAD is not GET here: it would do a step.
 	s.page("/oauth/authorize", "authorize", s.authorize, get, post)
+	s.page("/oauth/authorize/answer", "answer", s.answerPage, get)
 	s.page("/oauth/authorize/resume", "resume", s.resume, get)
 	s.page("/consent", "consent", s.consent, get, post)
+	if s.signOuter != nil {
+		s.page("/oauth/logout", "logout", s.logout, get, post)
+	}
 	s.accountRoutes(s.page)
 	if s.builtin != nil {
 		s.builtin.routes(s.page)

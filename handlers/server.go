@@ -25,10 +25,18 @@ type Server struct {
 	store  Store
 	keys   *oauthreg.KeyRing
 	signIn SignIn
-	pages  Renderer
-	limits Limiter
-	engine *engine
-	jwks   *clientKeys
+	// signOuter is signIn, if it can end sessions; otherwise there is no logout.
+	signOuter SignOuter
+	pages     Renderer
+	limits    Limiter
+	engine    *engine
+	jwks      *clientKeys
+
+	outbound *http.Client
+	requests requestDocuments
+	notices  notices
+	claims   *claimScopes
+	texts    *catalogue // for the one page that no renderer writes
 
 	resources []string // canonical, the issuer first
 	metadata  *metadata
@@ -61,13 +69,19 @@ func New(cfg Config) (*Server, error) {
 	if outbound == nil {
 		outbound = NewOutbound(OutboundConfig{})
 	}
+	s.outbound = outbound
 	s.jwks = newClientKeys(outbound, cfg.Now)
+	s.claims = newClaimScopes(cfg.Scopes)
+	if s.texts, err = loadCatalogue(nil); err != nil {
+		return nil, err
+	}
 	s.engine = newEngine(s)
-	s.metadata = newMetadata(s)
 	if s.signIn == nil {
 		s.builtin = newPasswordSignIn(s)
 		s.signIn = s.builtin
 	}
+	s.signOuter, _ = s.signIn.(SignOuter)
+	s.metadata = newMetadata(s)
 	s.mux = http.NewServeMux()
 	s.routes()
 	return s, nil

@@ -55,6 +55,8 @@ type envOptions struct {
 	store  func(*storage.Config)
 	wrap   func(*storage.Store) (oauthreg.Store, handlers.Store) // faults
 	clock  *clock
+	// handler is what serves, with the server in it; nil is the server alone.
+	handler func(*env) http.Handler
 }
 
 var testSecret = bytes.Repeat([]byte("k"), 32)
@@ -128,7 +130,11 @@ func newEnv(t testing.TB, opts envOptions) *env {
 	}
 	e.server, err = handlers.New(cfg)
 	must(err)
-	e.http = httptest.NewUnstartedServer(e.server)
+	var h http.Handler = e.server
+	if opts.handler != nil {
+		h = opts.handler(e)
+	}
+	e.http = httptest.NewUnstartedServer(h)
 	_ = e.http.Listener.Close()
 	e.http.Listener = l
 	e.http.Start()

@@ -18,6 +18,9 @@ import (
 type Session struct {
 	// Subject is the user, or the client's client_id for client_credentials.
 	Subject string `json:"sub,omitempty"`
+	// PairwiseSubject is what the client knows the user by, when that is not
+	// Subject (OpenID Connect Core §8.1).
+	PairwiseSubject string `json:"pairwise_sub,omitempty"`
 	// Expires is the end of each token, by the engine's token type.
 	Expires map[fosite.TokenType]time.Time `json:"exp,omitempty"`
 
@@ -34,6 +37,11 @@ type Session struct {
 	CodeChallenge string `json:"code_challenge,omitempty"`
 	// Nonce is nonce of OpenID Connect Core §3.1.2.1.
 	Nonce string `json:"nonce,omitempty"`
+
+	// Claims is the claims parameter and ClaimsLocales claims_locales (OpenID
+	// Connect Core §5.5, §5.2). Claims is never changed, so copies share it.
+	Claims        *claimsRequest `json:"claims,omitempty"`
+	ClaimsLocales []string       `json:"claims_locales,omitempty"`
 
 	// GrantedAt is when the user decided; RefreshUntil is the absolute end of
 	// the grant's refresh tokens.
@@ -87,5 +95,6 @@ func (s *Session) Clone() fosite.Session {
 	c := *s
 	c.Expires = maps.Clone(s.Expires)
 	c.AMR = slices.Clone(s.AMR)
+	c.ClaimsLocales = slices.Clone(s.ClaimsLocales)
 	return &c
 }

@@ -24,6 +24,16 @@ type SignIn interface {
 	Begin(w http.ResponseWriter, r *http.Request, req SignInRequest)
 }
 
+// SignOuter is implemented by a [SignIn] that can end the session of a browser.
+// With it the server offers logout (OpenID Connect RP-Initiated Logout, Back-
+// Channel Logout, Front-Channel Logout).
+type SignOuter interface {
+	// SignOut ends the session at the browser that sent r, at once and for good,
+	// and may set cookies; it does not write status or body. Nobody being signed
+	// in is no error.
+	SignOut(w http.ResponseWriter, r *http.Request) error
+}
+
 // SignInRequest tells a [SignIn] what the authorization request asks of the
 // sign-in (OpenID Connect Core §3.1.2.1).
 type SignInRequest struct {
@@ -95,6 +105,10 @@ type Scope struct {
 	// catalogue may have translations under the scope's name. Both may be empty.
 	Title       string
 	Description string
+	// Claims are the claims of the user that the scope gives access to; nil means
+	// those of OpenID Connect Core §5.4 for profile, email, address and phone,
+	// and none for others. A claim belongs to the first scope that names it.
+	Claims []string
 }
 
 // ConsentPage is what the consent page shows and sends back.

@@ -22,6 +22,7 @@ type Store interface {
 	oauthreg.GrantStore
 	oauthreg.InteractionStore
 	oauthreg.SessionStore
+	oauthreg.LogoutOutbox
 
 	// SetClientAssertionJWT uses up the jti of a client assertion:
 	// [fosite.ErrJTIKnown] when it was used before and has not expired.
