@@ -182,7 +182,7 @@ func (s *Store) ListClients(ctx context.Context, q oauthreg.ListQuery) ([]oauthr
 	count, countArgs := "SELECT COUNT(*) FROM oauthreg_clients"+w.sql(), w.args
 	if !q.AfterCreatedAt.IsZero() || q.AfterID != "" {
 		at := micros(q.AfterCreatedAt)
-		w.and("(created_at < ? OR created_at = ? AND id < ?)", at, at, q.AfterID)
+		w.and("created_at <= ? AND (created_at < ? OR id < ?)", at, at, q.AfterID)
 	}
 
 	var clients []oauthreg.Client

@@ -200,6 +200,18 @@ func (p *prepared) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	return st, nil
 }
 
+// close finalizes the statements. database/sql does that itself when a pool is
+// closed, but not for statements that were prepared on one connection; SQLite
+// then keeps the file open and does not fold the log into it.
+func (p *prepared) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, st := range p.stmts {
+		st.Close()
+	}
+	p.stmts = nil
+}
+
 func (p *prepared) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	st, err := p.stmt(ctx, query)
 	if err != nil {

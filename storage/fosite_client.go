@@ -15,8 +15,8 @@ import (
 
 // Client is a registered client as fosite sees it: what [Store.GetClient]
 // returns and what stored requests carry. It is immutable and shared; callers
-// must not change what its methods return. Nothing is made up: a list that was
-// registered empty is empty.
+// must not change what its methods return. A list that was registered empty is
+// empty: nothing is made up for it.
 type Client struct {
 	reg  oauthreg.Client
 	keys func() *jose.JSONWebKeySet
@@ -37,6 +37,7 @@ func newClient(reg oauthreg.Client) *Client {
 	reg.ResponseTypes = slices.Clip(reg.ResponseTypes)
 	reg.Scopes = slices.Clip(reg.Scopes)
 	reg.Audience = slices.Clip(reg.Audience)
+	reg.RequestURIs = slices.Clip(reg.RequestURIs)
 	jwks := reg.JWKS
 	return &Client{reg: reg, keys: sync.OnceValue(func() *jose.JSONWebKeySet {
 		if len(jwks) == 0 {
@@ -87,12 +88,17 @@ func (c *Client) GetResponseModes() []fosite.ResponseModeType {
 	return []fosite.ResponseModeType{fosite.ResponseModeDefault, fosite.ResponseModeQuery, fosite.ResponseModeFormPost}
 }
 
-// GetRequestURIs is nil: request objects by reference are not supported.
-func (c *Client) GetRequestURIs() []string { return nil }
+// GetRequestURIs is request_uris.
+func (c *Client) GetRequestURIs() []string { return c.reg.RequestURIs }
 
-// GetRequestObjectSigningAlgorithm is RS256 although no client can register
-// one: where it is empty, fosite takes unsigned request objects.
-func (c *Client) GetRequestObjectSigningAlgorithm() string { return "RS256" }
+// GetRequestObjectSigningAlgorithm is request_object_signing_alg, RS256 where
+// none is registered: where it is empty, fosite takes unsigned request objects.
+func (c *Client) GetRequestObjectSigningAlgorithm() string {
+	if c.reg.RequestObjectSigningAlg == "" {
+		return "RS256"
+	}
+	return c.reg.RequestObjectSigningAlg
+}
 
 // GetJSONWebKeys is jwks, nil when there is none.
 func (c *Client) GetJSONWebKeys() *jose.JSONWebKeySet { return c.keys() }

@@ -25,6 +25,8 @@ var chores = []chore{
 	{"assertions", "jti", "expires_at <= ?"},
 	{"interactions", "handle", "expires_at <= ?"},
 	{"login_sessions", "handle", "expires_at <= ?"},
+	{"session_members", "session_id", "expires_at <= ?"},
+	{"logout_outbox", "id", "expires_at <= ?"},
 	{"access_tokens", "signature", "expires_at <= ?"},
 	// Used ones tell a replay, as long as there is something to revoke.
 	{"authorize_codes", "signature", "used_at IS NULL AND expires_at <= ?"},

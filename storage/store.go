@@ -18,11 +18,12 @@ import (
 
 // What a Store is, and where.
 var (
-	_ oauthreg.Store            = (*Store)(nil) // clients.go, secrets.go, audit.go
-	_ oauthreg.GrantStore       = (*Store)(nil) // grants.go, consents.go
-	_ oauthreg.SessionStore     = (*Store)(nil) // login_sessions.go
-	_ oauthreg.InteractionStore = (*Store)(nil) // interactions.go
-	_ oauthreg.KeyStore         = (*Store)(nil) // signing_keys.go
+	_ oauthreg.Store                   = (*Store)(nil) // clients.go, secrets.go, audit.go
+	_ oauthreg.InitialAccessTokenStore = (*Store)(nil) // initial_access_tokens.go
+	_ oauthreg.GrantStore              = (*Store)(nil) // grants.go, consents.go
+	_ oauthreg.SessionStore            = (*Store)(nil) // login_sessions.go
+	_ oauthreg.InteractionStore        = (*Store)(nil) // interactions.go
+	_ oauthreg.KeyStore                = (*Store)(nil) // signing_keys.go
 
 	_ fosite.Storage                     = (*Store)(nil) // fosite_client.go, assertions.go
 	_ oauth2.AuthorizeCodeStorage        = (*Store)(nil) // authorize_codes.go

@@ -42,6 +42,18 @@ CREATE TABLE oauthreg_client_secret_uses (
     last_used_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+-- Permissions to register (RFC 7591 §1.2).
+CREATE TABLE oauthreg_initial_access_tokens (
+    id         TEXT    NOT NULL PRIMARY KEY,
+    digest     BLOB    NOT NULL,             -- the registry's own, keyed
+    data       TEXT    NOT NULL,             -- JSON of oauthreg.InitialAccessToken
+    max_uses   INTEGER NOT NULL,             -- 0: any number
+    uses       INTEGER NOT NULL,             -- this counts, not the one in data
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX oauthreg_initial_access_tokens_digest ON oauthreg_initial_access_tokens (digest);
+
 -- Who changed which client, written in the transaction of the change. Never
 -- deleted by the store.
 CREATE TABLE oauthreg_audit_log (

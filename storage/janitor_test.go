@@ -1,0 +1,210 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ory/fosite"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+)
+
+func sweep(t *testing.T, s *Store) map[string]int64 {
+	t.Helper()
+	gone, err := s.Sweep(t.Context(), 0)
+	must(t, err)
+	for table, n := range gone {
+		if n == 0 {
+			delete(gone, table)
+		}
+	}
+	return gone
+}
+
+func TestSweep(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *Store, c *clock) {
+		ctx := t.Context()
+		k := addClient(t, s)
+		used, unused, revoked := newRequest(s, k), newRequest(s, k), newRequest(s, k)
+		for _, r := range []*fosite.Request{used, unused, revoked} {
+			issue(t, s, r)
+		}
+		must(t, s.InvalidateAuthorizeCodeSession(ctx, used.ID+"code"))
+		must(t, s.RotateRefreshToken(ctx, used.ID, used.ID+"refresh"))
+		must(t, s.UseGrant(ctx, used.ID, c.now(), c.now().Add(365*24*time.Hour)))
+		must(t, s.CreateAccessTokenSession(ctx, "machine", machineRequest(s, k)))
+		must(t, s.SetClientAssertionJWT(ctx, "jti", c.now().Add(time.Minute)))
+		must(t, s.CreateInteraction(ctx, oauthreg.Interaction{Handle: "h", ExpiresAt: c.now().Add(time.Minute)}))
+		must(t, s.CreateLoginSession(ctx, oauthreg.LoginSession{Login: oauthreg.Login{Subject: "alice", SessionID: "sid"}, Handle: "h", IdleExpiresAt: c.now().Add(time.Minute)}))
+		must(t, s.UpdateSigningKeys(ctx, func([]oauthreg.SigningKey) (add, replace []oauthreg.SigningKey, err error) {
+			return []oauthreg.SigningKey{{KeyID: "k", Alg: "RS256", Private: []byte("p"), ExpiresAt: c.now()}}, nil, nil
+		}))
+		_, err := s.SaveConsent(ctx, oauthreg.Consent{ClientID: k.RegistryID(), Subject: "alice"})
+		must(t, err)
+
+		if got := sweep(t, s); len(got) != 0 {
+			t.Errorf("at once: got %v, want nothing", got)
+		}
+		// The minute's ends: the used code stays.
+		c.add(time.Minute)
+		want := map[string]int64{"assertions": 1, "interactions": 1, "login_sessions": 1, "authorize_codes": 2}
+		if got := sweep(t, s); !reflect.DeepEqual(got, want) {
+			t.Errorf("after a minute: got %v, want %v", got, want)
+		}
+		must(t, s.RevokeRefreshToken(ctx, revoked.ID))
+		c.add(time.Hour)
+		want = map[string]int64{"access_tokens": 4}
+		if got := sweep(t, s); !reflect.DeepEqual(got, want) {
+			t.Errorf("after an hour: got %v, want %v", got, want)
+		}
+		// A day after its revocation a grant goes, with what is beneath it.
+		c.add(24 * time.Hour)
+		want = map[string]int64{"grants": 1, "refresh_tokens": 1}
+		if got := sweep(t, s); !reflect.DeepEqual(got, want) {
+			t.Errorf("after a day: got %v, want %v", got, want)
+		}
+		c.add(31 * 24 * time.Hour)
+		want = map[string]int64{"grants": 1, "refresh_tokens": 1}
+		if got := sweep(t, s); !reflect.DeepEqual(got, want) {
+			t.Errorf("after a month: got %v, want %v", got, want)
+		}
+		// Replays are told as long as there is something to revoke.
+		_, err = s.GetAuthorizeCodeSession(ctx, used.ID+"code", nil)
+		wantErr(t, err, fosite.ErrInvalidatedAuthorizeCode)
+		_, err = s.GetRefreshTokenSession(ctx, used.ID+"refresh", nil)
+		wantErr(t, err, fosite.ErrInactiveToken)
+
+		c.add(366 * 24 * time.Hour)
+		want = map[string]int64{"grants": 1, "refresh_tokens": 1, "authorize_codes": 1}
+		if got := sweep(t, s); !reflect.DeepEqual(got, want) {
+			t.Errorf("after a year: got %v, want %v", got, want)
+		}
+		for table, want := range map[string]int{"clients": 1, "consents": 1, "signing_keys": 1, "audit_log": 1, "grants": 0, "authorize_codes": 0, "access_tokens": 0, "refresh_tokens": 0} {
+			if got := count(t, s, table); got != want {
+				t.Errorf("%s: %d rows are left, want %d", table, got, want)
+			}
+		}
+	})
+}
+
+// A deleted client's rows go too.
+func TestSweepAfterDeletion(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *Store, c *clock) {
+		k := addClient(t, s)
+		r := newRequest(s, k)
+		r.Session.SetExpiresAt(fosite.RefreshToken, time.Time{}) // never
+		issue(t, s, r)
+		must(t, s.InvalidateAuthorizeCodeSession(t.Context(), r.ID+"code"))
+		must(t, s.RotateRefreshToken(t.Context(), r.ID, r.ID+"refresh"))
+		must(t, deleteClient(t.Context(), s, k))
+		c.add(25 * time.Hour)
+		sweep(t, s)
+		for _, table := range []string{"grants", "authorize_codes", "access_tokens", "refresh_tokens"} {
+			if n := count(t, s, table); n != 0 {
+				t.Errorf("%s: %d rows are left", table, n)
+			}
+		}
+	})
+}
+
+func TestSweepInBatches(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *Store, c *clock) {
+		for i := range 25 {
+			must(t, s.SetClientAssertionJWT(t.Context(), fmt.Sprint(i), c.now()))
+		}
+		for _, want := range []int64{10, 10, 5, 0} {
+			gone, err := s.Sweep(t.Context(), 10)
+			must(t, err)
+			if gone["assertions"] != want {
+				t.Errorf("got %d, want %d", gone["assertions"], want)
+			}
+		}
+		for _, batch := range []int{-1, 10001} {
+			if _, err := s.Sweep(t.Context(), batch); err == nil {
+				t.Errorf("a batch of %d was accepted", batch)
+			}
+		}
+		// More tokens beneath one grant than fit into a batch.
+		r := newRequest(s, addClient(t, s))
+		must(t, s.CreateAuthorizeCodeSession(t.Context(), "code", r))
+		for i := range 25 {
+			must(t, s.CreateRefreshTokenSession(t.Context(), fmt.Sprint(i), "", r))
+			must(t, s.RotateRefreshToken(t.Context(), r.ID, fmt.Sprint(i)))
+		}
+		must(t, s.RevokeRefreshToken(t.Context(), r.ID))
+		c.add(25 * time.Hour)
+		gone, err := s.Sweep(t.Context(), 10)
+		must(t, err)
+		if gone["refresh_tokens"] != 25 || gone["grants"] != 1 {
+			t.Errorf("got %v", gone)
+		}
+	})
+}
+
+// Any number of processes may sweep at once.
+func TestSweepConcurrently(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *Store, c *clock) {
+		for range 20 {
+			issue(t, s, newRequest(s, addClient(t, s)))
+		}
+		c.add(100 * 24 * time.Hour)
+		var total int64
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				gone, err := s.Sweep(t.Context(), 7)
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				total += gone["grants"]
+			})
+		}
+		wg.Wait()
+		if left := count(t, s, "grants"); total+int64(left) != 20 {
+			t.Errorf("%d grants were reported deleted and %d are left, of 20", total, left)
+		}
+	})
+}
+
+func TestRunJanitor(t *testing.T) {
+	s := openTest(t, "memory", testConfig(newClock()))
+	if err := s.RunJanitor(t.Context(), 0, nil); err == nil {
+		t.Error("an interval of zero was accepted")
+	}
+	for i := range janitorBatch + 1 {
+		must(t, s.SetClientAssertionJWT(t.Context(), fmt.Sprint(i), s.now()))
+	}
+	var log bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	must(t, s.RunJanitor(ctx, time.Millisecond, slog.New(slog.NewTextHandler(&log, nil))))
+	if n := count(t, s, "assertions"); n != 0 {
+		t.Errorf("%d rows are left", n)
+	}
+	if want := fmt.Sprint("assertions=", janitorBatch+1); !strings.Contains(log.String(), want) {
+		t.Errorf("got log %q, want %s in it", &log, want)
+	}
+
+	// What fails is logged and tried again.
+	must(t, s.Close())
+	log.Reset()
+	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	must(t, s.RunJanitor(ctx, time.Millisecond, slog.New(slog.NewTextHandler(&log, nil))))
+	if strings.Count(log.String(), "sweep failed") < 2 {
+		t.Errorf("got log %q", &log)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	must(t, s.RunJanitor(ctx, time.Hour, nil))
+}

@@ -1,0 +1,416 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ory/fosite"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+)
+
+// exchange makes the writes of a code exchange.
+func exchange(s *Store, ctx context.Context, r *fosite.Request) error {
+	return errors.Join(
+		s.InvalidateAuthorizeCodeSession(ctx, r.ID+"code"),
+		s.UseGrant(ctx, r.ID, s.now(), s.now().Add(30*24*time.Hour)),
+		s.CreateAccessTokenSession(ctx, r.ID+"access", r),
+		s.CreateRefreshTokenSession(ctx, r.ID+"refresh", r.ID+"access", r),
+	)
+}
+
+func TestTransactionCommits(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *Store, c *clock) {
+		r := newRequest(s, addClient(t, s))
+		must(t, s.CreateAuthorizeCodeSession(t.Context(), r.ID+"code", r))
+		ctx, err := s.BeginTX(t.Context())
+		must(t, err)
+		must(t, exchange(s, ctx, r))
+
+		// Nothing is there before the commit, for nobody.
+		for _, ctx := range []context.Context{ctx, t.Context()} {
+			_, err = s.GetAccessTokenSession(ctx, r.ID+"access", nil)
+			wantErr(t, err, fosite.ErrNotFound)
+		}
+		// Changing the request after the call changes nothing.
+		r.Session.SetExpiresAt(fosite.AccessToken, c.now())
+		must(t, s.Commit(ctx))
+		got, err := s.GetAccessTokenSession(t.Context(), r.ID+"access", nil)
+		must(t, err)
+		if !got.GetSession().GetExpiresAt(fosite.AccessToken).After(c.now()) {
+			t.Error("the request was read at the commit")
+		}
+
+		wantErr(t, s.Commit(ctx), errTransactionOver)
+		must(t, s.Rollback(ctx)) // nothing to do any more
+		wantErr(t, s.DeleteAccessTokenSession(ctx, r.ID+"access"), errTransactionOver)
+		_, err = s.BeginTX(ctx)
+		wantErr(t, err, errTransactionOver)
+		_, err = s.GetAccessTokenSession(t.Context(), r.ID+"access", nil)
+		must(t, err)
+	})
+}
+
+// The first error undoes all; a rollback after it, as fosite makes it, is quiet.
+func TestTransactionFails(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *Store, c *clock) {
+		r := newRequest(s, addClient(t, s))
+		must(t, s.CreateAuthorizeCodeSession(t.Context(), r.ID+"code", r))
+		must(t, s.InvalidateAuthorizeCodeSession(t.Context(), r.ID+"code"))
+
+		ctx, err := s.BeginTX(t.Context())
+		must(t, err)
+		must(t, s.SetClientAssertionJWT(ctx, "jti", c.now().Add(time.Hour)))
+		must(t, exchange(s, ctx, r))
+		wantUsed(t, s.Commit(ctx), fosite.ErrInvalidatedAuthorizeCode, c.now())
+		must(t, s.Rollback(ctx))
+		must(t, s.Rollback(ctx))
+		_, err = s.GetAccessTokenSession(t.Context(), r.ID+"access", nil)
+		wantErr(t, err, fosite.ErrNotFound)
+		must(t, s.ClientAssertionJWTValid(t.Context(), "jti"))
+	})
+}
+
+func TestTransactionRollsBack(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *Store, c *clock) {
+		r := newRequest(s, addClient(t, s))
+		must(t, s.CreateAuthorizeCodeSession(t.Context(), r.ID+"code", r))
+		ctx, err := s.BeginTX(t.Context())
+		must(t, err)
+		must(t, exchange(s, ctx, r))
+		must(t, s.Rollback(ctx))
+		wantErr(t, s.Commit(ctx), errTransactionOver)
+		_, err = s.GetAuthorizeCodeSession(t.Context(), r.ID+"code", nil)
+		must(t, err)
+	})
+}
+
+func TestTransactionsNest(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *Store, c *clock) {
+		end := c.now().Add(time.Hour)
+		outer, err := s.BeginTX(t.Context())
+		must(t, err)
+		must(t, s.SetClientAssertionJWT(outer, "outer", end))
+
+		inner, err := s.BeginTX(outer)
+		must(t, err)
+		must(t, s.SetClientAssertionJWT(inner, "kept", end))
+		must(t, s.Commit(inner))
+		must(t, s.ClientAssertionJWTValid(t.Context(), "kept")) // not yet
+
+		inner, err = s.BeginTX(outer)
+		must(t, err)
+		must(t, s.SetClientAssertionJWT(inner, "dropped", end))
+		deepest, err := s.BeginTX(inner)
+		must(t, err)
+		must(t, s.SetClientAssertionJWT(deepest, "dropped too", end))
+		must(t, s.Commit(deepest))
+		must(t, s.Rollback(inner))
+		must(t, s.Rollback(inner))
+		wantErr(t, s.Commit(inner), errTransactionOver)
+
+		must(t, s.SetClientAssertionJWT(outer, "after", end))
+		must(t, s.Commit(outer))
+		for jti, want := range map[string]error{"outer": fosite.ErrJTIKnown, "kept": fosite.ErrJTIKnown, "after": fosite.ErrJTIKnown, "dropped": nil, "dropped too": nil} {
+			if err := s.ClientAssertionJWTValid(t.Context(), jti); !errors.Is(err, want) {
+				t.Errorf("%s: got %v, want %v", jti, err, want)
+			}
+		}
+	})
+}
+
+func TestTransactionWithout(t *testing.T) {
+	s := openTest(t, "memory", testConfig(newClock()))
+	wantErr(t, s.Commit(t.Context()), errNoTransaction)
+	wantErr(t, s.Rollback(t.Context()), errNoTransaction)
+	ctx, err := s.BeginTX(t.Context())
+	must(t, err)
+	must(t, s.Commit(ctx)) // empty
+
+	// Another store's transaction is not this one's.
+	other := openTest(t, "memory", testConfig(newClock()))
+	ctx, err = other.BeginTX(t.Context())
+	must(t, err)
+	must(t, s.SetClientAssertionJWT(ctx, "jti", s.now().Add(time.Hour)))
+	wantErr(t, s.ClientAssertionJWTValid(t.Context(), "jti"), fosite.ErrJTIKnown)
+}
+
+// The writes of our own that take part.
+func TestTransactionTakesOurs(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *Store, c *clock) {
+		k := addClient(t, s)
+		must(t, s.CreateInteraction(t.Context(), oauthreg.Interaction{Handle: "h", ClientID: k.RegistryID(), ExpiresAt: c.now().Add(time.Hour)}))
+		must(t, s.CreateLoginSession(t.Context(), oauthreg.LoginSession{Login: oauthreg.Login{Subject: "alice", SessionID: "sid"}, Handle: "h"}))
+		must(t, s.CreateGrant(t.Context(), oauthreg.Grant{ID: "old", ClientID: k.RegistryID(), Subject: "alice"}))
+
+		decide := func(handle string) error {
+			ctx, err := s.BeginTX(t.Context())
+			must(t, err)
+			must(t, s.FinishInteraction(ctx, handle))
+			n, err := s.RevokeGrants(ctx, oauthreg.GrantFilter{ID: "old"})
+			must(t, err)
+			if n != 0 {
+				t.Errorf("got %d, want 0 before the commit", n)
+			}
+			consent, err := s.SaveConsent(ctx, oauthreg.Consent{ClientID: k.RegistryID(), Subject: "alice", Scopes: []string{"read"}})
+			must(t, err)
+			r := newRequest(s, k)
+			must(t, s.CreateGrant(ctx, oauthreg.Grant{ID: r.ID, ClientID: k.RegistryID(), Subject: "alice", ConsentID: consent, ExpiresAt: c.now().Add(time.Minute)}))
+			must(t, s.CreateAuthorizeCodeSession(ctx, r.ID+"code", r))
+			must(t, s.CreatePKCERequestSession(ctx, r.ID+"code", r))
+			must(t, s.EndLoginSession(ctx, "sid"))
+			if err := s.Commit(ctx); err != nil {
+				return err
+			}
+			g, err := s.Grant(t.Context(), r.ID)
+			must(t, err)
+			if g.ConsentID != consent {
+				t.Errorf("got consent %q, want %q", g.ConsentID, consent)
+			}
+			_, err = s.GetPKCERequestSession(t.Context(), r.ID+"code", nil)
+			return err
+		}
+		wantErr(t, decide("unknown"), oauthreg.ErrNotFound)
+		_, err := s.Grant(t.Context(), "old")
+		must(t, err)
+		_, err = s.LoginSession(t.Context(), "h")
+		must(t, err)
+
+		must(t, decide("h"))
+		_, err = s.Grant(t.Context(), "old")
+		wantErr(t, err, oauthreg.ErrNotFound)
+		_, err = s.LoginSession(t.Context(), "h")
+		wantErr(t, err, oauthreg.ErrNotFound)
+		wantErr(t, decide("h"), oauthreg.ErrConsumed)
+	})
+}
+
+// openHost opens a database as a host does, with its own settings.
+func openHost(t *testing.T, path string, edit ...func(*gorm.Config)) *gorm.DB {
+	t.Helper()
+	cfg := &gorm.Config{Logger: logger.Default.LogMode(logger.Silent)}
+	for _, e := range edit {
+		e(cfg)
+	}
+	db, err := gorm.Open(hostDialector(t, path), cfg)
+	must(t, err)
+	sqldb, err := db.DB()
+	must(t, err)
+	t.Cleanup(func() { sqldb.Close() })
+	must(t, db.Exec("CREATE TABLE IF NOT EXISTS host_things (name TEXT)").Error)
+	return db
+}
+
+func hostStore(t *testing.T, edit ...func(*gorm.Config)) (*gorm.DB, *Store, *clock) {
+	t.Helper()
+	c := newClock()
+	db := openHost(t, filepath.Join(t.TempDir(), "host.db"), edit...)
+	s, err := New(db, testConfig(c))
+	must(t, err)
+	if _, err := s.GetClient(t.Context(), "x"); err == nil || errors.Is(err, fosite.ErrNotFound) {
+		t.Fatalf("got %v, want an error: New must not migrate", err)
+	}
+	must(t, s.Migrate(t.Context()))
+	return db, s, c
+}
+
+// The store in a host's database does what one of our own does.
+func TestHostDatabase(t *testing.T) {
+	for name, edit := range map[string]func(*gorm.Config){
+		"plain":    func(*gorm.Config) {},
+		"prepared": func(cfg *gorm.Config) { cfg.PrepareStmt = true },
+		"settings": func(cfg *gorm.Config) { cfg.TranslateError, cfg.DryRun, cfg.SkipDefaultTransaction = true, false, true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, s, c := hostStore(t, edit)
+			ctx := t.Context()
+			r := newRequest(s, addClient(t, s))
+			issue(t, s, r)
+			race(t, 20, fosite.ErrInvalidatedAuthorizeCode, 1, func(int) error { return s.InvalidateAuthorizeCodeSession(ctx, r.ID+"code") })
+			_, err := s.GetAuthorizeCodeSession(ctx, r.ID+"code", nil)
+			wantUsed(t, err, fosite.ErrInvalidatedAuthorizeCode, c.now())
+			wantErr(t, s.CreateAccessTokenSession(ctx, r.ID+"access", r), oauthreg.ErrConflict)
+
+			tx, err := s.BeginTX(ctx)
+			must(t, err)
+			must(t, s.RotateRefreshToken(tx, r.ID, r.ID+"refresh"))
+			must(t, s.CreateAccessTokenSession(tx, "next", r))
+			must(t, s.Commit(tx))
+			_, err = s.GetAccessTokenSession(ctx, "next", nil)
+			must(t, err)
+			must(t, s.RevokeAccessToken(ctx, r.ID))
+			c.add(100 * 24 * time.Hour)
+			gone, err := s.Sweep(ctx, 0)
+			must(t, err)
+			if gone["grants"] != 1 || gone["access_tokens"] != 2 {
+				t.Errorf("got %v", gone)
+			}
+
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic was swallowed")
+				}
+				if n := count(t, s, "assertions"); n != 0 {
+					t.Error("the panic did not roll back")
+				}
+			}()
+			s.db.write(ctx, func(ctx context.Context, c conn) error {
+				_, err := c.exec(ctx, "INSERT INTO oauthreg_assertions (jti, expires_at) VALUES ('x', 1)")
+				must(t, err)
+				panic("boom")
+			})
+		})
+	}
+}
+
+// Concurrent writers in a host's SQLite wait for each other instead of failing.
+func TestHostDatabaseContention(t *testing.T) {
+	_, s, c := hostStore(t)
+	var wg sync.WaitGroup
+	for i := range 32 {
+		wg.Go(func() {
+			if err := s.SetClientAssertionJWT(t.Context(), fmt.Sprint(i), c.now().Add(time.Hour)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := count(t, s, "assertions"); n != 32 {
+		t.Errorf("got %d rows, want 32", n)
+	}
+}
+
+// recorder is a host's logger that notices what is logged.
+type recorder struct {
+	logger.Interface
+	lines int
+}
+
+func (r *recorder) LogMode(logger.LogLevel) logger.Interface { return r }
+func (r *recorder) Trace(context.Context, time.Time, func() (string, int64), error) {
+	r.lines++
+}
+
+// Borrowed things keep their owner: nothing of the host's is changed, and its
+// logger never sees a statement of ours.
+func TestHostDatabaseStaysTheHosts(t *testing.T) {
+	rec := &recorder{Interface: logger.Discard}
+	db, s, _ := hostStore(t, func(cfg *gorm.Config) { cfg.Logger = rec })
+	before := *db.Config
+	lines := rec.lines
+	issue(t, s, newRequest(s, addClient(t, s)))
+	tx := db.Begin()
+	s.WithTx(tx).GetClient(t.Context(), "x")
+	must(t, tx.Rollback().Error)
+	must(t, s.Close())
+	if !reflect.DeepEqual(fmt.Sprintf("%+v", before), fmt.Sprintf("%+v", *db.Config)) {
+		t.Error("the host's settings were changed")
+	}
+	if rec.lines != lines {
+		t.Errorf("%d statements were logged", rec.lines-lines)
+	}
+	must(t, db.Exec("INSERT INTO host_things VALUES ('still open')").Error)
+}
+
+// The host's transaction and ours are one.
+func TestWithTx(t *testing.T) {
+	for name, edit := range map[string]func(*gorm.Config){
+		"plain":    func(*gorm.Config) {},
+		"prepared": func(cfg *gorm.Config) { cfg.PrepareStmt = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			db, s, c := hostStore(t, edit)
+			ctx := t.Context()
+			k := addClient(t, s)
+			things := func() (n int64) {
+				must(t, db.Table("host_things").Count(&n).Error)
+				return n
+			}
+			boom := errors.New("boom")
+			for _, end := range []error{boom, nil} {
+				r := newRequest(s, k)
+				err := db.Transaction(func(tx *gorm.DB) error {
+					must(t, tx.Exec("INSERT INTO host_things VALUES ('x')").Error)
+					in := s.WithTx(tx)
+					issue(t, in, r)
+					// It sees its own writes.
+					_, err := in.GetAccessTokenSession(ctx, r.ID+"access", nil)
+					must(t, err)
+					must(t, in.InvalidateAuthorizeCodeSession(ctx, r.ID+"code"))
+					// A write that fails leaves the others alone.
+					wantErr(t, in.InvalidateAuthorizeCodeSession(ctx, r.ID+"code"), fosite.ErrInvalidatedAuthorizeCode)
+					wantErr(t, in.CreateAccessTokenSession(ctx, r.ID+"access", r), oauthreg.ErrConflict)
+					inner, err := in.BeginTX(ctx)
+					must(t, err)
+					must(t, in.SetClientAssertionJWT(inner, r.ID, c.now().Add(time.Hour)))
+					must(t, in.Commit(inner))
+					must(t, in.UpdateClient(ctx, oauthreg.ByID(k.RegistryID()), func(rec *oauthreg.Record) (*oauthreg.AuditRecord, error) {
+						rec.Client.Name = r.ID
+						return &oauthreg.AuditRecord{}, nil
+					}))
+					return end
+				})
+				wantErr(t, err, end)
+				_, accessErr := s.GetAccessTokenSession(ctx, r.ID+"access", nil)
+				jtiErr := s.ClientAssertionJWTValid(ctx, r.ID)
+				got, err := s.Client(ctx, oauthreg.ByID(k.RegistryID()))
+				must(t, err)
+				client, err := s.GetClient(ctx, k.GetID())
+				must(t, err)
+				if end != nil {
+					wantErr(t, accessErr, fosite.ErrNotFound)
+					must(t, jtiErr)
+					if things() != 0 || got.Client.Name == r.ID || client.(*Client).Registration().Name == r.ID {
+						t.Error("the rollback left something")
+					}
+					continue
+				}
+				must(t, accessErr)
+				wantErr(t, jtiErr, fosite.ErrJTIKnown)
+				if things() != 1 || got.Client.Name != r.ID || client.(*Client).Registration().Name != r.ID {
+					t.Error("the commit lost something")
+				}
+			}
+		})
+	}
+}
+
+// What is not a transaction is refused, rather than written at once.
+func TestWithTxNeedsATransaction(t *testing.T) {
+	db, s, _ := hostStore(t)
+	for name, tx := range map[string]*gorm.DB{"nil": nil, "no transaction": db, "failed to begin": failedBegin(db)} {
+		in := s.WithTx(tx)
+		if err := in.SetClientAssertionJWT(t.Context(), "jti", s.now().Add(time.Hour)); err == nil {
+			t.Errorf("%s: a write was accepted", name)
+		}
+		if err := in.Ping(t.Context()); err == nil {
+			t.Errorf("%s: a read was accepted", name)
+		}
+	}
+}
+
+func failedBegin(db *gorm.DB) *gorm.DB {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return db.WithContext(ctx).Begin()
+}
+
+// New in a transaction is WithTx.
+func TestNewInTransaction(t *testing.T) {
+	db, s, c := hostStore(t)
+	tx := db.Begin()
+	in, err := New(tx, testConfig(c))
+	must(t, err)
+	k := addClient(t, in)
+	must(t, tx.Rollback().Error)
+	_, err = s.GetClient(t.Context(), k.GetID())
+	wantErr(t, err, fosite.ErrNotFound)
+}
