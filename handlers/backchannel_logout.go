@@ -138,12 +138,8 @@ func (s *Server) deliverLogout(ctx context.Context, n oauthreg.LogoutNotice) (to
 // postLogoutToken sends a logout token. final says that the client has understood
 // and refused it, so that sending it again is of no use (§2.8).
 func (s *Server) postLogoutToken(ctx context.Context, c *oauthreg.Client, n oauthreg.LogoutNotice) (final bool, err error) {
-	alg := c.IDTokenSignedResponseAlg
-	if alg == "" {
-		alg = "RS256"
-	}
 	now := s.now()
-	token, err := s.keys.Sign(ctx, alg, logoutTokenType, map[string]any{
+	token, err := s.keys.Sign(ctx, idTokenAlg(c), logoutTokenType, map[string]any{
 		"iss": s.cfg.Issuer, "aud": c.ClientID, "sub": n.ClientSubject, "sid": n.SessionID,
 		"iat": now.Unix(), "exp": wholeSecond(now.Add(logoutTokenLife)).Unix(), "jti": n.ID,
 		"events": map[string]any{logoutEvent: struct{}{}},

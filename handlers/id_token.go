@@ -25,13 +25,19 @@ type idTokenFor struct {
 	now         time.Time
 }
 
+// idTokenAlg is the algorithm of the client's ID tokens and logout tokens (OpenID
+// Connect Registration §2).
+func idTokenAlg(c *oauthreg.Client) string {
+	if c.IDTokenSignedResponseAlg == "" {
+		return "RS256"
+	}
+	return c.IDTokenSignedResponseAlg
+}
+
 // idToken signs an id_token (OpenID Connect Core §2). Beside the protocol's own
 // claims it has those that the claims parameter asks for.
 func (s *Server) idToken(ctx context.Context, c *oauthreg.Client, session *Session, with idTokenFor) (string, error) {
-	alg := c.IDTokenSignedResponseAlg
-	if alg == "" {
-		alg = "RS256"
-	}
+	alg := idTokenAlg(c)
 	claims := map[string]any{}
 	if session.Claims != nil || with.scopes != nil {
 		var asked map[string]*claimRequest

@@ -257,12 +257,18 @@ func (s *Server) accessTokenJWT(ctx context.Context, r fosite.Requester) (string
 	if len(session.AMR) > 0 {
 		claims["amr"] = session.AMR
 	}
-	return s.keys.Sign(ctx, accessTokenAlg, "at+jwt", claims)
+	return s.keys.Sign(ctx, s.accessTokenAlg(), "at+jwt", claims)
 }
 
-// accessTokenAlg is the one algorithm that every resource server must understand
-// (RFC 9068 §2.1).
-const accessTokenAlg = "RS256"
+// accessTokenAlg is the algorithm that every resource server must understand (RFC
+// 9068 §2.1), or else the one that the server prefers.
+func (s *Server) accessTokenAlg() string {
+	algs := s.keys.Algorithms()
+	if slices.Contains(algs, "RS256") {
+		return "RS256"
+	}
+	return algs[0]
+}
 
 // audience is an aud claim: a string when there is one, the issuer when there is none.
 func audience(resources []string, issuer string) any {

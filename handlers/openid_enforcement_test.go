@@ -34,6 +34,11 @@ func openIDEnforcements() []enforcement {
 				}
 			}
 		}},
+		{"IDTokenSignedResponseAlg", "nothing by an algorithm that the server has no key for", false, func(t *testing.T, e *env) {
+			reg := e.register(with(webClient(), func(c *oauthreg.Client) { c.IDTokenSignedResponseAlg = "PS512" }))
+			wantRedirectError(t, e, reg, "unauthorized_client", "scope", "openid")
+			wantCode(t, e, reg, "scope", "read")
+		}},
 		{"UserinfoSignedResponseAlg", "a JWT by that algorithm", true, func(t *testing.T, e *env) {
 			reg := e.register(with(webClient(), func(c *oauthreg.Client) { c.UserinfoSignedResponseAlg = "ES256" }))
 			a := e.userinfo(e.tokens(reg, "scope", "openid").str("access_token"))

@@ -1,10 +1,13 @@
 package handlers_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -239,4 +242,37 @@ func TestImplicit(t *testing.T) {
 			wantRedirectError(t, off, reg, "unsupported_response_type", "response_type", rt, "nonce", "n")
 		}
 	})
+}
+
+// A real browser runs the one script that the policy allows, and posts.
+func TestFormPostInChromium(t *testing.T) {
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("chromium is not installed")
+	}
+	got := make(chan url.Values, 1)
+	rp := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && r.ParseForm() == nil {
+			select {
+			case got <- r.PostForm:
+			default:
+			}
+		}
+	}))
+	t.Cleanup(rp.Close)
+	e := openIDEnv(t, "/tenant")
+	reg := e.register(with(publicClient(), func(c *oauthreg.Client) { c.RedirectURIs = []string{"http://127.0.0.1/cb"} }))
+	target, _ := e.authorizeURL(reg.Client.ClientID, "redirect_uri", rp.URL+"/cb", "response_mode", "form_post", "prompt", "none")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir="+t.TempDir(), "--dump-dom", target)
+	out, err := cmd.CombinedOutput()
+	select {
+	case form := <-got:
+		if form.Get("error") != "login_required" || form.Get("iss") != e.issuer || form.Get("state") != "st-"+reg.Client.ClientID {
+			t.Errorf("posted %v", form)
+		}
+	default:
+		t.Errorf("nothing was posted: %v\n%s", err, out)
+	}
 }

@@ -231,6 +231,9 @@ func (s *Server) permitAuthorize(c *oauthreg.Client, p *authorizeParams) *Error 
 		return err
 	}
 	p.Scopes, p.Resources = scopes, resources
+	if slices.Contains(p.Scopes, "openid") && !slices.Contains(s.keys.Algorithms(), idTokenAlg(c)) {
+		return unauthorizedClient("The server does not sign by the algorithm that the client registered for ID tokens.").decidedBy("id_token_signed_response_alg")
+	}
 	if idToken := strings.Contains(p.ResponseType, "id_token"); idToken {
 		switch {
 		case !slices.Contains(p.Scopes, "openid"):

@@ -360,6 +360,9 @@ func TestStyleSheetIsTheOneAllowed(t *testing.T) {
 		w := renderPage(t, r, "en", LoginPage{})
 		_, rest, _ := strings.Cut(w.Body.String(), "<style>")
 		style, _, _ := strings.Cut(rest, "</style>")
+		if strings.Contains(style, "\r") {
+			t.Errorf("%s: browsers hash the style sheet without carriage returns", name)
+		}
 		sum := sha256.Sum256([]byte(style))
 		if want := "style-src 'self' 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "';"; !strings.Contains(w.Header().Get("Content-Security-Policy"), want) {
 			t.Errorf("%s: got %q, want %s", name, w.Header().Get("Content-Security-Policy"), want)

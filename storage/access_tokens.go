@@ -48,7 +48,7 @@ func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, 
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, `INSERT INTO oauthreg_access_tokens
 			(signature, grant_id, client_id, subject, request, created_at, expires_at)
-			SELECT ?, g.id, ?, ?, ?, ?, ? FROM oauthreg_grants g WHERE g.id = ? AND g.revoked_at IS NULL AND g.expires_at > ?`,
+			SELECT ?, g.id, ?, ?, ?, ?, ? FROM oauthreg_grants g WHERE g.id = ? AND g.revoked_at IS NULL AND g.expires_at > ?`+c.sql.d.forUpdate,
 			key, q.clientID, q.subject, sealed, now, expires, q.id, now)
 		if err == nil && n == 0 {
 			return errGrantOver

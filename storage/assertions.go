@@ -49,7 +49,7 @@ func (s *Store) SetClientAssertionJWT(ctx context.Context, jti string, exp time.
 		if err != nil || n == 1 {
 			return err
 		}
-		// Two callers that find it ended can not both change it: the row that
+		// Two callers that find it ended cannot both change it: the row that
 		// the first leaves has not ended, or, for an exp in the past, differs.
 		n, err = c.exec(ctx, "UPDATE oauthreg_assertions SET expires_at = ? WHERE jti = ? AND expires_at <= ? AND expires_at <> ?",
 			expiry(exp), key, now, expiry(exp))

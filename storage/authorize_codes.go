@@ -14,7 +14,7 @@ import (
 
 // An authorization code is one row: the code, its PKCE challenge (RFC 7636) and
 // its OpenID Connect session live and die together, and fosite's three storage
-// interfaces are views on it. So a failed exchange can not separate a code from
+// interfaces are views on it. So a failed exchange cannot separate a code from
 // its challenge, and what may be used once is used once in one place.
 
 // maxCodeLifetime ends a code whose session does not say when (RFC 6749 §4.1.2).

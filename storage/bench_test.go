@@ -2,7 +2,6 @@ package storage
 
 import (
 	"fmt"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 )
@@ -102,14 +101,10 @@ func BenchmarkRefresh(b *testing.B) {
 func BenchmarkOpenAndMigrate(b *testing.B) {
 	for _, kind := range kinds {
 		b.Run(kind, func(b *testing.B) {
-			dir := b.TempDir()
-			n := 0
 			for b.Loop() {
-				n++
-				dsn := ":memory:"
-				if kind == "file" {
-					dsn = filepath.Join(dir, fmt.Sprint(n, ".db"))
-				}
+				b.StopTimer()
+				dsn := place(b, kind)
+				b.StartTimer()
 				s, err := Open(dsn, Config{EncryptionKeys: [][]byte{testKey}})
 				if err != nil {
 					b.Fatal(err)

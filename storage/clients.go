@@ -217,7 +217,7 @@ const maxRevisions = 10
 // UpdateClient changes a client; see [oauthreg.Store]. change runs outside the
 // transaction, which checks that the client is still the one that change saw;
 // if not, change runs again, up to ten times before it is
-// [oauthreg.ErrConflict]. The ids can not be changed.
+// [oauthreg.ErrConflict]. The ids cannot be changed.
 func (s *Store) UpdateClient(ctx context.Context, ref oauthreg.Ref, change func(*oauthreg.Record) (*oauthreg.AuditRecord, error)) error {
 	return s.revise(ctx, "update client", ref, func(k storedClient) (func(context.Context, conn) (bool, error), error) {
 		rec := oauthreg.Record{Client: k.Client.Clone(), RegistrationToken: k.RegistrationToken}

@@ -411,7 +411,7 @@ func TestClientCache(t *testing.T) {
 		must(t, err)
 		return c.(*Client)
 	}
-	if get() != get() {
+	if first, second := get(), get(); first != second {
 		t.Error("the client is not remembered")
 	}
 	// A change that forgets to raise Client.Version.

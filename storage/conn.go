@@ -3,13 +3,16 @@ package storage
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"iter"
+	"slices"
 	"strings"
 	"sync"
 )
 
-// backend is how statements reach a database. There are three: our own SQLite
-// (sqlite.go), a database the host opened and a transaction the host began
-// (host.go).
+// backend is how statements reach a database. There are four: our own SQLite
+// (sqlite.go), a server that we connected to (server.go), a database the host
+// opened and a transaction the host began (host.go).
 type backend interface {
 	// read runs fn against committed state; in a host's transaction, against
 	// what that transaction sees. fn must not call read or write.
@@ -41,9 +44,19 @@ type conn struct {
 // exec runs a statement and returns how many rows it affected: matched, or on
 // MySQL changed, so an update that decides something must always change its row.
 func (c conn) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	if in := c.sql.d.foreign(query, args); in == inCondition {
+		return 0, nil
+	} else if in == inValue {
+		return 0, errText
+	}
 	res, err := c.pool.ExecContext(ctx, c.sql.of(query), args...)
 	if err != nil {
 		return 0, c.sql.d.classify(err)
+	}
+	if c.sql.d.yielded != nil && strings.HasSuffix(query, onConflict) {
+		if yielded, err := c.sql.d.yielded(res); err != nil || yielded {
+			return 0, c.sql.d.classify(err)
+		}
 	}
 	n, err := res.RowsAffected()
 	if err != nil {
@@ -68,6 +81,9 @@ func (c conn) one(ctx context.Context, query string, args []any, dest ...any) (b
 // each calls row for every row that the query returns; the rest is dropped
 // when row returns an error.
 func (c conn) each(ctx context.Context, query string, args []any, row func(scan func(dest ...any) error) error) error {
+	if c.sql.d.foreign(query, args) != inNothing {
+		return nil
+	}
 	rows, err := c.pool.QueryContext(ctx, c.sql.of(query), args...)
 	if err != nil {
 		return c.sql.d.classify(err)
@@ -81,11 +97,44 @@ func (c conn) each(ctx context.Context, query string, args []any, row func(scan 
 	return c.sql.d.classify(rows.Err())
 }
 
+// errText is why a value is not stored.
+var errText = errors.New("a text is not valid UTF-8, or has a character that the database does not take")
+
+// Where a statement binds a text that its database does not take.
+const (
+	inNothing   = iota
+	inCondition // of a query, update or deletion: there can be no such row
+	inValue     // of a row to be
+)
+
+// foreign looks for texts that the database does not take. It would say so with
+// an error; but what strangers send is looked up as it is, and is then simply
+// not there.
+func (d *dialect) foreign(query string, args []any) int {
+	if d.takes == nil {
+		return inNothing
+	}
+	for i, arg := range args {
+		if v, ok := arg.(string); ok && !d.takes(v) {
+			if strings.HasPrefix(query, "INSERT") {
+				return inValue
+			}
+			before, _, _ := strings.Cut(query, "WHERE")
+			if i < strings.Count(before, "?") {
+				return inValue
+			}
+			return inCondition
+		}
+	}
+	return inNothing
+}
+
 // script runs statements that end in a semicolon at the end of a line, one by
 // one: not every driver takes several in one call.
 func (c conn) script(ctx context.Context, text string) error {
 	for _, statement := range splitScript(text) {
-		if _, err := c.pool.ExecContext(unprepared(ctx), c.sql.of(statement)); err != nil {
+		_, err := c.pool.ExecContext(unprepared(ctx), c.sql.of(statement))
+		if err != nil && (c.sql.d.isDone == nil || !c.sql.d.isDone(err)) {
 			return c.sql.d.classify(err)
 		}
 	}
@@ -142,6 +191,26 @@ func (w *where) sql() string {
 // marks is a list of n bound values: "?, ?, ?".
 func marks(n int) string {
 	return strings.TrimSuffix(strings.Repeat("?, ", n), ", ")
+}
+
+// maxBound is how many values one statement binds at most when it takes a list.
+const maxBound = 512
+
+// lists cuts values into lists that a statement can bind. Their lengths are
+// powers of two, the last filled up with its last value, so that there are few
+// different statements for a database to prepare.
+func lists(values []any) iter.Seq[[]any] {
+	return func(yield func([]any) bool) {
+		for some := range slices.Chunk(values, maxBound) {
+			some = slices.Clip(some)
+			for len(some)&(len(some)-1) != 0 {
+				some = append(some, some[len(some)-1])
+			}
+			if !yield(some) {
+				return
+			}
+		}
+	}
 }
 
 // page keeps a limit within what the interfaces allow: 1 to 1000, 100 when unset.

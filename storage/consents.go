@@ -167,9 +167,6 @@ func (s *Store) ListConsents(ctx context.Context, f oauthreg.GrantFilter, offset
 	return consents, total, err
 }
 
-// maxBound is how many values one statement binds at most when it takes a list.
-const maxBound = 500
-
 // RevokeConsents deletes consents and revokes the grants beneath them; see
 // [oauthreg.GrantStore]. A filter with a SessionID is an error.
 func (s *Store) RevokeConsents(ctx context.Context, f oauthreg.GrantFilter) (int, error) {
@@ -196,7 +193,7 @@ func (s *Store) RevokeConsents(ctx context.Context, f oauthreg.GrantFilter) (int
 		if err != nil {
 			return err
 		}
-		for some := range slices.Chunk(ids, maxBound) {
+		for some := range lists(ids) {
 			in := " IN (" + marks(len(some)) + ")"
 			n, err := c.exec(ctx, "DELETE FROM oauthreg_consents WHERE id"+in, some...)
 			if err != nil {

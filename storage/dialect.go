@@ -6,11 +6,18 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"net"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
+	"github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
@@ -35,14 +42,29 @@ type dialect struct {
 	forUpdate string
 	// tableExists selects one row when the table of the bound name exists.
 	tableExists string
-	// interruptible says that a statement waits for a network, so that the
-	// caller's context must be able to end it.
-	interruptible bool
+	// tableOptions ends the CREATE TABLE that Migrate itself makes.
+	tableOptions string
+	// lock lets one process migrate at a time, until unlock is called or the
+	// transaction ends; nil where writers exclude each other anyway.
+	lock func(ctx context.Context, c conn) (unlock func(), err error)
+	// implicitCommit says that data definition ends the transaction it is in.
+	implicitCommit bool
+	// server says that the database is elsewhere: connections break, and what
+	// failed on one may succeed on the next.
+	server bool
+	// isolation is what the statements need; the zero value is the default.
+	isolation sql.IsolationLevel
+	// yielded reports whether an insert with ON CONFLICT DO NOTHING found a row
+	// in its way, where the count of affected rows does not tell.
+	yielded func(sql.Result) (bool, error)
+	// takes reports whether a text can be a value of a column; nil: any can.
+	takes func(string) bool
 
 	isDuplicate  func(error) bool // a unique key is taken
 	isContention func(error) bool // busy, locked, deadlock: run it again
 	isNoTable    func(error) bool // a table or column is missing
 	isDown       func(error) bool // beyond what database/sql and net tell
+	isDone       func(error) bool // this data definition was made before; nil: never
 }
 
 // dialects by the name of the gorm dialector.
@@ -61,6 +83,155 @@ var dialects = map[string]*dialect{
 		// SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN, SQLITE_PROTOCOL.
 		isDown: func(err error) bool { return sqliteIs(err, "unable to open database file", 10, 13, 14, 15) },
 	},
+	"postgres": {
+		name:        "postgres",
+		rewrite:     numbered,
+		contains:    func(column string) string { return "strpos(" + column + ", ?) > 0" },
+		forUpdate:   " FOR UPDATE",
+		tableExists: "SELECT 1 WHERE to_regclass(?) IS NOT NULL",
+		lock:        postgresLock,
+		server:      true,
+		isolation:   sql.LevelReadCommitted,
+		takes:       func(v string) bool { return utf8.ValidString(v) && strings.IndexByte(v, 0) < 0 },
+		// https://www.postgresql.org/docs/current/errcodes-appendix.html
+		isDuplicate: func(err error) bool { return sqlStateIs(err, "23505") },
+		// Serialization failure, deadlock, lock timeout.
+		isContention: func(err error) bool { return sqlStateIs(err, "40001", "40P01", "55P03") },
+		// Table, column, schema.
+		isNoTable: func(err error) bool { return sqlStateIs(err, "42P01", "42703", "3F000") },
+		// Connection, authorization, no such database, resources, canceled or
+		// shut down, input or output; read-only after a failover.
+		isDown: func(err error) bool {
+			var connect *pgconn.ConnectError
+			return sqlStateIs(err, "08", "28", "3D000", "53", "57", "58", "25006", "40003") ||
+				errors.As(err, &connect) || strings.HasSuffix(err.Error(), "conn closed") || isCutOff(err)
+		},
+	},
+	"mysql": {
+		name:           "mysql",
+		rewrite:        yieldingByKey,
+		contains:       func(column string) string { return "INSTR(" + column + ", ?) > 0" },
+		forUpdate:      " FOR UPDATE",
+		tableExists:    "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?",
+		tableOptions:   " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+		lock:           mysqlLock,
+		implicitCommit: true,
+		server:         true,
+		isolation:      sql.LevelReadCommitted,
+		yielded:        mysqlYielded,
+		takes:          utf8.ValidString,
+		// https://mariadb.com/docs/server/reference/error-codes
+		isDuplicate: func(err error) bool { return mysqlIs(err, 1062, 1586) },
+		// Deadlock, lock timeouts, a row that is newer than the snapshot.
+		isContention: func(err error) bool { return mysqlIs(err, 1213, 1205, 3572, 1020) },
+		isNoTable:    func(err error) bool { return mysqlIs(err, 1146, 1054) },
+		isDown: func(err error) bool {
+			return errors.Is(err, mysql.ErrInvalidConn) || isCutOff(err) || mysqlIs(err,
+				1044, 1045, 1049, 1698, // who, and which database
+				1040, 1203, 1226, 1037, 1038, 1041, 1021, // connections, memory, disk
+				1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1184, 1317, 1927, 1969, 3024, // ended by somebody
+				1290, 1792, 1836, 1047, // read-only after a failover, cluster not ready
+			)
+		},
+		// Table, column or key exists; nothing there to drop.
+		isDone: func(err error) bool { return mysqlIs(err, 1050, 1060, 1061, 1091) },
+	},
+}
+
+// numbered turns "?" into "$1", "$2" and so on. No statement of this package
+// has a question mark that is not a bound value.
+func numbered(query string) string {
+	var b strings.Builder
+	for n := 1; ; n++ {
+		before, after, found := strings.Cut(query, "?")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		b.WriteString("$" + strconv.Itoa(n))
+		query = after
+	}
+}
+
+// sqlStateIs reports whether err has an SQLSTATE that begins with one of codes.
+// Both PostgreSQL drivers for database/sql tell it in this way.
+func sqlStateIs(err error, codes ...string) bool {
+	var state interface{ SQLState() string }
+	if !errors.As(err, &state) {
+		return false
+	}
+	for _, c := range codes {
+		if strings.HasPrefix(state.SQLState(), c) {
+			return true
+		}
+	}
+	return false
+}
+
+func mysqlIs(err error, numbers ...uint16) bool {
+	var e *mysql.MySQLError
+	return errors.As(err, &e) && slices.Contains(numbers, e.Number)
+}
+
+// isCutOff reports whether a connection ended in the middle of something.
+func isCutOff(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}
+
+const onConflict = " ON CONFLICT DO NOTHING"
+
+// yieldingByKey writes an insert that yields to an existing row for MySQL. Not
+// as INSERT IGNORE, which also cuts off what is too long. The row that is in
+// the way is locked, but not changed: assigning a column to itself would not
+// tell whether that happened when the connection counts matched rows instead
+// of changed ones, so the statement's insert id says it; see mysqlYielded.
+func yieldingByKey(query string) string {
+	if !strings.HasSuffix(query, onConflict) {
+		return query
+	}
+	_, columns, _ := strings.Cut(query, "(")
+	column, _, _ := strings.Cut(columns, ",")
+	return fmt.Sprintf("%s ON DUPLICATE KEY UPDATE %[2]s = IF(LAST_INSERT_ID(%[3]d) = 0, %[2]s, %[2]s)",
+		strings.TrimSuffix(query, onConflict), strings.TrimSpace(column), insertYielded)
+}
+
+// insertYielded is the insert id of an insert that yielded. No table has
+// generated ids.
+const insertYielded = 1
+
+func mysqlYielded(res sql.Result) (bool, error) {
+	id, err := res.LastInsertId()
+	return id == insertYielded, err
+}
+
+// migrationLock is the name of the lock that Migrate holds on a server.
+const migrationLock = "oauthreg migrate "
+
+func postgresLock(ctx context.Context, c conn) (func(), error) {
+	name := fnv.New64a()
+	name.Write([]byte(migrationLock + c.sql.prefix))
+	// Ends with the transaction.
+	return func() {}, c.each(ctx, "SELECT pg_advisory_xact_lock(?)", []any{int64(name.Sum64())}, func(func(...any) error) error { return nil })
+}
+
+// mysqlLockWait is how many seconds Migrate waits for another process.
+const mysqlLockWait = 600
+
+func mysqlLock(ctx context.Context, c conn) (func(), error) {
+	// The names are one namespace per server and have at most 64 characters.
+	const name = "CONCAT('" + migrationLock + "', MD5(CONCAT(DATABASE(), '/', ?)))"
+	var got sql.NullInt64
+	_, err := c.one(ctx, "SELECT GET_LOCK("+name+", ?)", []any{c.sql.prefix, mysqlLockWait}, &got)
+	if err != nil {
+		return nil, err
+	}
+	if got.Int64 != 1 {
+		return nil, fmt.Errorf("%w: another process has been migrating for %d seconds", oauthreg.ErrUnavailable, mysqlLockWait)
+	}
+	return func() {
+		// It also ends with the connection.
+		_ = c.each(context.WithoutCancel(ctx), "SELECT RELEASE_LOCK("+name+")", []any{c.sql.prefix}, func(func(...any) error) error { return nil })
+	}, nil
 }
 
 // dialectOf returns the dialect of a gorm database.

@@ -38,6 +38,23 @@
 // transaction methods. They collect writes in memory and run them together; see
 // [Store.BeginTX]. [Store.WithTx] joins a transaction of the host.
 //
+// # Databases
+//
+// SQLite, PostgreSQL (tested: 15), and MySQL with MariaDB (tested: MariaDB
+// 10.11), by [Open] or, opened by the host, by [New]. The statements are the
+// same for all; each decides by itself, so READ COMMITTED is enough, and is what
+// the store's own transactions use on servers. Whoever issues something beneath
+// a grant locks the grant's row, so that a revocation comes either before, and
+// nothing is issued, or after, and ends it.
+//
+// Deadlocks, serialization failures and connections that break are met by
+// running the transaction again, up to ten times within 3 seconds. A commit of
+// which nobody can say whether it happened is not repeated.
+//
+// Texts that a database does not take (PostgreSQL: invalid UTF-8 and the
+// character NUL; MySQL: invalid UTF-8) are not found, and are an error when they
+// are to be stored. On MySQL and MariaDB ids have at most 255 bytes, subjects 512.
+//
 // # Time
 //
 // Times are stored as whole microseconds since 1970 UTC, in integer columns,

@@ -247,7 +247,7 @@ func TestRevokeConsents(t *testing.T) {
 		if total != 11 {
 			t.Errorf("%d grants are left, want 11: two beneath the consent went", total)
 		}
-		// Who read the consent before can not make a grant on it after.
+		// Who read the consent before cannot make a grant on it after.
 		stale := consentID(k[0].RegistryID(), "alice")
 		wantErr(t, s.CreateGrant(ctx, oauthreg.Grant{ID: "late", ClientID: k[0].RegistryID(), Subject: "alice", ConsentID: stale, ExpiresAt: c.now().Add(time.Hour)}), oauthreg.ErrConflict)
 		// Nor on somebody else's.

@@ -35,21 +35,34 @@ func (h *hostDB) read(ctx context.Context, fn func(context.Context, conn) error)
 	return fn(ctx, conn{pool: h.db.Statement.ConnPool, sql: h.sql})
 }
 
-// How often and how patiently a write that met contention is run again.
+func (h *hostDB) write(ctx context.Context, fn func(context.Context, conn) error) error {
+	return retry(ctx, h.sql.d, func() error { return h.attempt(ctx, fn) })
+}
+
+// How often and how patiently a write that met contention, or a connection that
+// broke, is run again.
 const (
 	maxAttempts = 10
 	firstDelay  = 2 * time.Millisecond
 	lastDelay   = 250 * time.Millisecond
+	maxPatience = 3 * time.Second // no attempt begins after it
 )
 
-func (h *hostDB) write(ctx context.Context, fn func(context.Context, conn) error) error {
-	delay := firstDelay
-	for attempt := 1; ; attempt++ {
+// undecided is the error of a commit of which nobody knows whether it happened.
+type undecided struct{ error }
+
+func (e undecided) Unwrap() error { return e.error }
+
+// retry runs attempt until it succeeds or fails for a reason that lasts. What is
+// undecided is not run again: it might find its own work done.
+func retry(ctx context.Context, d *dialect, attempt func() error) error {
+	delay, began := firstDelay, time.Now()
+	for n := 1; ; n++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := h.attempt(ctx, fn)
-		if err == nil || !h.sql.d.isContention(err) || attempt == maxAttempts {
+		err := attempt()
+		if err == nil || n == maxAttempts || !d.isPassing(err) || time.Since(began) > maxPatience {
 			return err
 		}
 		// Half of it is chance, so that those who collided do not meet again.
@@ -62,8 +75,31 @@ func (h *hostDB) write(ctx context.Context, fn func(context.Context, conn) error
 	}
 }
 
+// isPassing reports whether a transaction that failed with err may succeed when
+// it is run again.
+func (d *dialect) isPassing(err error) bool {
+	var u undecided
+	if errors.As(err, &u) {
+		return false
+	}
+	return d.isContention(err) || d.server && errors.Is(err, oauthreg.ErrUnavailable) && !errors.Is(err, errClosed)
+}
+
+// commitFailed is the error of a commit. Contention is a verdict: nothing was
+// written. Whatever else happens to a commit, it may have been made.
+func (d *dialect) commitFailed(err error) error {
+	contention := d.isContention(err)
+	if err = d.classify(err); !errors.Is(err, oauthreg.ErrUnavailable) {
+		err = fmt.Errorf("%w: %w", oauthreg.ErrUnavailable, err)
+	}
+	if contention {
+		return err
+	}
+	return undecided{err}
+}
+
 func (h *hostDB) attempt(ctx context.Context, fn func(context.Context, conn) error) (err error) {
-	tx := h.db.WithContext(ctx).Begin(&sql.TxOptions{})
+	tx := h.db.WithContext(ctx).Begin(&sql.TxOptions{Isolation: h.sql.d.isolation})
 	if tx.Error != nil {
 		return h.sql.d.classify(tx.Error)
 	}
@@ -79,10 +115,7 @@ func (h *hostDB) attempt(ctx context.Context, fn func(context.Context, conn) err
 	done = true
 	if err := tx.Commit().Error; err != nil {
 		tx.Rollback()
-		if err = h.sql.d.classify(err); !errors.Is(err, oauthreg.ErrUnavailable) {
-			err = fmt.Errorf("%w: %w", oauthreg.ErrUnavailable, err)
-		}
-		return err
+		return h.sql.d.commitFailed(err)
 	}
 	return nil
 }
@@ -96,6 +129,8 @@ type hostTx struct {
 	sql *statements
 	// A transaction is one connection, and savepoints nest.
 	mu sync.Mutex
+	// over is why the transaction can not be used any more; on mu.
+	over error
 }
 
 func (h *hostTx) conn() conn { return conn{pool: h.db.Statement.ConnPool, sql: h.sql} }
@@ -106,6 +141,9 @@ func (h *hostTx) read(ctx context.Context, fn func(context.Context, conn) error)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.over != nil {
+		return h.over
+	}
 	return fn(ctx, h.conn())
 }
 
@@ -115,6 +153,9 @@ func (h *hostTx) write(ctx context.Context, fn func(context.Context, conn) error
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.over != nil {
+		return h.over
+	}
 	c := h.conn()
 	if _, err := c.exec(ctx, "SAVEPOINT oauthreg_write"); err != nil {
 		return err
@@ -123,8 +164,13 @@ func (h *hostTx) write(ctx context.Context, fn func(context.Context, conn) error
 	defer func() {
 		if !done {
 			ctx := context.WithoutCancel(ctx)
-			c.exec(ctx, "ROLLBACK TO SAVEPOINT oauthreg_write")
-			c.exec(ctx, "RELEASE SAVEPOINT oauthreg_write")
+			if _, err := c.exec(ctx, "ROLLBACK TO SAVEPOINT oauthreg_write"); err != nil {
+				// After a deadlock MySQL has rolled back all of it, and would
+				// take what comes now as outside of any transaction.
+				h.over = fmt.Errorf("%w: the host's transaction was ended by the database: %w", oauthreg.ErrUnavailable, err)
+				return
+			}
+			_, _ = c.exec(ctx, "RELEASE SAVEPOINT oauthreg_write")
 		}
 	}()
 	if err := fn(ctx, c); err != nil {

@@ -56,9 +56,12 @@ func (s *Store) Sweep(ctx context.Context, batch int) (map[string]int64, error) 
 	now := micros(s.now())
 	for _, ch := range chores {
 		table := "oauthreg_" + ch.table
-		n, err := s.sweepRows(ctx, table, ch.key,
-			"SELECT "+ch.key+" FROM "+table+" WHERE "+ch.ended+" LIMIT ?", []any{now, batch},
-			" AND "+ch.ended, now)
+		// Two steps, because not every database deletes with a limit.
+		keys, err := s.keysOf(ctx, "SELECT "+ch.key+" FROM "+table+" WHERE "+ch.ended+" LIMIT ?", []any{now, batch})
+		if err != nil {
+			return gone, explain(doing, err)
+		}
+		n, err := s.deleteRows(ctx, table, ch.key, keys, " AND "+ch.ended, now)
 		gone[ch.table] += n
 		if err != nil {
 			return gone, explain(doing, err)
@@ -82,18 +85,21 @@ func (s *Store) sweepGrants(ctx context.Context, batch int, gone map[string]int6
 			return err
 		}
 		left -= len(ids)
-		for some := range slices.Chunk(ids, maxBound) {
+		for some := range lists(ids) {
 			in := "grant_id IN (" + marks(len(some)) + ")"
 			for _, table := range []string{"authorize_codes", "access_tokens", "refresh_tokens"} {
 				for {
-					n, err := s.sweepRows(ctx, "oauthreg_"+table, "signature",
-						"SELECT signature FROM oauthreg_"+table+" WHERE "+in+" LIMIT ?", append(slices.Clone(some), batch), "")
-					gone[table] += n
+					keys, err := s.keysOf(ctx, "SELECT signature FROM oauthreg_"+table+" WHERE "+in+" LIMIT ?", append(slices.Clone(some), batch))
 					if err != nil {
 						return err
 					}
-					if n < int64(batch) {
+					if len(keys) == 0 {
 						break
+					}
+					n, err := s.deleteRows(ctx, "oauthreg_"+table, "signature", keys, "")
+					gone[table] += n
+					if err != nil {
+						return err
 					}
 				}
 			}
@@ -110,20 +116,11 @@ func (s *Store) sweepGrants(ctx context.Context, batch int, gone map[string]int6
 	return nil
 }
 
-// sweepRows deletes the rows whose keys a query finds and that still fulfil the
-// condition. Two steps, because not every database deletes with a limit.
-func (s *Store) sweepRows(ctx context.Context, table, key, query string, args []any, condition string, more ...any) (int64, error) {
-	keys, err := s.keysOf(ctx, query, args)
-	if err != nil {
-		return 0, err
-	}
-	return s.deleteRows(ctx, table, key, keys, condition, more...)
-}
-
+// keysOf are the keys that a query finds.
 func (s *Store) keysOf(ctx context.Context, query string, args []any) ([]any, error) {
 	var keys []any
 	err := s.db.read(ctx, func(ctx context.Context, c conn) error {
-		return c.each(unprepared(ctx), query, args, func(scan func(...any) error) error {
+		return c.each(ctx, query, args, func(scan func(...any) error) error {
 			var key any
 			err := scan(&key)
 			keys = append(keys, key)
@@ -133,6 +130,7 @@ func (s *Store) keysOf(ctx context.Context, query string, args []any) ([]any, er
 	return keys, err
 }
 
+// deleteRows deletes the rows with those keys that still fulfil the condition.
 func (s *Store) deleteRows(ctx context.Context, table, key string, keys []any, condition string, more ...any) (int64, error) {
 	if len(keys) == 0 {
 		return 0, nil
@@ -140,8 +138,8 @@ func (s *Store) deleteRows(ctx context.Context, table, key string, keys []any, c
 	var total int64
 	err := s.db.write(ctx, func(ctx context.Context, c conn) error {
 		total = 0
-		for some := range slices.Chunk(keys, maxBound) {
-			n, err := c.exec(unprepared(ctx), "DELETE FROM "+table+" WHERE "+key+" IN ("+marks(len(some))+")"+condition, append(slices.Clone(some), more...)...)
+		for some := range lists(keys) {
+			n, err := c.exec(ctx, "DELETE FROM "+table+" WHERE "+key+" IN ("+marks(len(some))+")"+condition, append(slices.Clone(some), more...)...)
 			if err != nil {
 				return err
 			}

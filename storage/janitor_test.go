@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ory/fosite"
@@ -177,34 +178,37 @@ func TestSweepConcurrently(t *testing.T) {
 }
 
 func TestRunJanitor(t *testing.T) {
-	s := openTest(t, "memory", testConfig(newClock()))
-	if err := s.RunJanitor(t.Context(), 0, nil); err == nil {
-		t.Error("an interval of zero was accepted")
-	}
-	for i := range janitorBatch + 1 {
-		must(t, s.SetClientAssertionJWT(t.Context(), fmt.Sprint(i), s.now()))
-	}
-	var log bytes.Buffer
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	must(t, s.RunJanitor(ctx, time.Millisecond, slog.New(slog.NewTextHandler(&log, nil))))
-	if n := count(t, s, "assertions"); n != 0 {
-		t.Errorf("%d rows are left", n)
-	}
-	if want := fmt.Sprint("assertions=", janitorBatch+1); !strings.Contains(log.String(), want) {
-		t.Errorf("got log %q, want %s in it", &log, want)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := openTest(t, "memory", testConfig(newClock()))
+		if err := s.RunJanitor(t.Context(), 0, nil); err == nil {
+			t.Error("an interval of zero was accepted")
+		}
+		for i := range janitorBatch + 1 {
+			must(t, s.SetClientAssertionJWT(t.Context(), fmt.Sprint(i), s.now()))
+		}
+		var out bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&out, nil))
+		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+		defer cancel()
+		must(t, s.RunJanitor(ctx, time.Minute, log))
+		if n := count(t, s, "assertions"); n != 0 {
+			t.Errorf("%d rows are left", n)
+		}
+		if want := fmt.Sprint("assertions=", janitorBatch+1); strings.Count(out.String(), "\n") != 1 || !strings.Contains(out.String(), want) {
+			t.Errorf("got log %q, want one line with %s", &out, want)
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		must(t, s.RunJanitor(ctx, time.Hour, nil))
 
-	// What fails is logged and tried again.
-	must(t, s.Close())
-	log.Reset()
-	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	must(t, s.RunJanitor(ctx, time.Millisecond, slog.New(slog.NewTextHandler(&log, nil))))
-	if strings.Count(log.String(), "sweep failed") < 2 {
-		t.Errorf("got log %q", &log)
-	}
-	ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	must(t, s.RunJanitor(ctx, time.Hour, nil))
+		// What fails is logged and tried again.
+		must(t, s.Close())
+		out.Reset()
+		ctx, cancel = context.WithTimeout(t.Context(), 90*time.Second)
+		defer cancel()
+		must(t, s.RunJanitor(ctx, time.Minute, log))
+		if strings.Count(out.String(), "sweep failed") != 2 {
+			t.Errorf("got log %q, want two failures", &out)
+		}
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
@@ -49,6 +50,8 @@ func (s *Store) CreateLoginSession(ctx context.Context, l oauthreg.LoginSession)
 	if err != nil {
 		return explain(doing, err)
 	}
+	// Whatever bytes a browser sent.
+	l.UserAgent = strings.ToValidUTF8(l.UserAgent, "\uFFFD")
 	if l.CreatedAt.IsZero() {
 		l.CreatedAt = s.now()
 	}

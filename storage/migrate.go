@@ -15,9 +15,15 @@ import (
 	"time"
 )
 
-// Migrations are numbered files per dialect. They are applied in order, each in
-// a transaction of its own, and are never edited after a release: what has been
-// applied is remembered with its checksum.
+// Migrations are numbered files per dialect, the same steps in each. They are
+// applied in order, each in a transaction of its own, and are never edited after
+// a release: what has been applied is remembered with its checksum.
+//
+// In MySQL data definition commits by itself. There each statement of a
+// migration must be one that can be run again (IF NOT EXISTS, INSERT IGNORE; a
+// column or key that is added or dropped counts as done when it is there or
+// gone), and the migration is remembered after the last. One that was
+// interrupted is continued by running all of it again.
 //
 //go:embed migrations/*/*.sql
 var migrationFiles embed.FS
@@ -87,11 +93,16 @@ const schemaTable = `CREATE TABLE IF NOT EXISTS oauthreg_schema_migrations (
     applied_at TEXT    NOT NULL  -- RFC 3339, UTC: for people
 )`
 
+// hasSchemaTable reports whether the table is there.
+func hasSchemaTable(ctx context.Context, c conn) (bool, error) {
+	var n int
+	return c.one(ctx, c.sql.d.tableExists, []any{c.sql.prefix + "schema_migrations"}, &n)
+}
+
 // applied reads what was applied, nothing when the table does not exist yet,
 // and refuses a history that is not this program's.
 func applied(ctx context.Context, c conn, have []migration) ([]Migration, error) {
-	var n int
-	found, err := c.one(ctx, c.sql.d.tableExists, []any{c.sql.prefix + "schema_migrations"}, &n)
+	found, err := hasSchemaTable(ctx, c)
 	if err != nil || !found {
 		return nil, err
 	}
@@ -123,6 +134,10 @@ func applied(ctx context.Context, c conn, have []migration) ([]Migration, error)
 // from any number of processes at once, each migration is applied once. It
 // refuses, before it changes anything, a database that a newer version of this
 // program has migrated, and one whose history differs from this program's.
+//
+// A migration is applied wholly or not at all; on MySQL and MariaDB, which
+// commit after each change of the schema, one that was interrupted is continued
+// by calling Migrate again.
 func (s *Store) Migrate(ctx context.Context) error {
 	const doing = "migrate"
 	have, err := migrationsOf(s.sql.d.name)
@@ -142,8 +157,21 @@ func (s *Store) Migrate(ctx context.Context) error {
 		m := have[i]
 		err := s.write(ctx, doing, func(ctx context.Context, c conn) error {
 			ctx = unprepared(ctx)
-			if _, err := c.exec(ctx, schemaTable); err != nil {
+			if c.sql.d.lock != nil {
+				unlock, err := c.sql.d.lock(ctx, c)
+				if err != nil {
+					return err
+				}
+				defer unlock()
+			}
+			// On PostgreSQL IF NOT EXISTS looks into the first schema of the
+			// search path alone, the other statements into all.
+			if found, err := hasSchemaTable(ctx, c); err != nil {
 				return err
+			} else if !found {
+				if _, err := c.exec(ctx, schemaTable+c.sql.d.tableOptions); err != nil {
+					return err
+				}
 			}
 			// Now that others are excluded: one of them may have been faster.
 			done, err := applied(ctx, c, have)
@@ -207,11 +235,15 @@ func (s *Store) PendingSQL(ctx context.Context) (string, error) {
 			continue
 		}
 		if b.Len() == 0 {
-			b.WriteString(s.sql.of(schemaTable) + ";\n")
+			b.WriteString(s.sql.of(schemaTable+s.sql.d.tableOptions) + ";\n")
 		}
-		fmt.Fprintf(&b, "\nBEGIN;\n%s", s.sql.of(m.text))
-		fmt.Fprintf(&b, "INSERT INTO %sschema_migrations (version, name, checksum, applied_at) VALUES (%d, '%s', '%s', '%s');\nCOMMIT;\n",
-			s.sql.prefix, m.version, m.name, m.checksum, s.now().Format(time.RFC3339))
+		begin, commit := "BEGIN;\n", "COMMIT;\n"
+		if s.sql.d.implicitCommit {
+			begin, commit = "", ""
+		}
+		fmt.Fprintf(&b, "\n%s%s", begin, s.sql.of(m.text))
+		fmt.Fprintf(&b, "INSERT INTO %sschema_migrations (version, name, checksum, applied_at) VALUES (%d, '%s', '%s', '%s');\n%s",
+			s.sql.prefix, m.version, m.name, m.checksum, s.now().Format(time.RFC3339), commit)
 	}
 	return b.String(), nil
 }

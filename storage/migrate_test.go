@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,7 +14,7 @@ func openUnmigrated(t *testing.T, path string) *Store {
 	t.Helper()
 	s, err := Open(path, testConfig(newClock()))
 	must(t, err)
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { must(t, s.Close()) })
 	return s
 }
 
@@ -67,9 +68,13 @@ func TestMigrateConcurrently(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "auth.db")
 	var wg sync.WaitGroup
 	for range 10 {
-		s := openUnmigrated(t, path)
 		wg.Go(func() {
-			if err := s.Migrate(t.Context()); err != nil {
+			s, err := Open(path, testConfig(newClock()))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := errors.Join(s.Migrate(t.Context()), s.Close()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -90,7 +95,7 @@ func TestPendingSQL(t *testing.T) {
 		cfg.TablePrefix = prefix
 		s, err := Open(filepath.Join(t.TempDir(), "auth.db"), cfg)
 		must(t, err)
-		defer s.Close()
+		t.Cleanup(func() { must(t, s.Close()) })
 		text, err := s.PendingSQL(t.Context())
 		must(t, err)
 		if prefix != "" && strings.Contains(text, "oauthreg_") {

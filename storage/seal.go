@@ -33,7 +33,7 @@ const (
 //	key id (1 byte) | nonce (12 bytes) | ciphertext and tag
 //
 // Each row has a key of its own, derived from the configured one by
-// HMAC-SHA-256 over the kind and the row's key: so random nonces can not run
+// HMAC-SHA-256 over the kind and the row's key: so random nonces cannot run
 // out (a GCM key is good for 2^32 of them, which a busy server reaches in
 // weeks), and a value does not open in another row.
 type sealer struct{ keys []sealKey }

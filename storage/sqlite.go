@@ -19,6 +19,11 @@ import (
 // of Windows.
 var scheme = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]+):`)
 
+// otherForm is what drivers of servers also understand and users may try:
+// "user:password@tcp(host)/database" and "host=... password=...". As names of
+// files these would be told, password and all, by an error.
+var otherForm = regexp.MustCompile(`@(tcp|unix)\(|(^|\s)(host|user|password|dbname)\s*=`)
+
 // busyTimeout is how long, in milliseconds, a statement waits for another
 // process to finish its transaction.
 const busyTimeout = "10000"
@@ -87,7 +92,7 @@ func openSQLite(dsn string, stmts *statements) (*sqliteDB, error) {
 	}
 	// The writer comes first: it is the one that may turn on write-ahead logging.
 	if err := db.writer.connect(context.Background()); err != nil {
-		db.close()
+		_ = db.close() // what failed first is what to tell
 		return nil, fmt.Errorf("storage: open %s: %w", path, stmts.d.classify(err))
 	}
 	return db, nil
@@ -102,7 +107,7 @@ func openMemory(stmts *statements) (*sqliteDB, error) {
 	db := &sqliteDB{sql: stmts, shared: new(sync.Mutex)}
 	db.writer = newWriter(w, stmts, db.shared)
 	if err := db.writer.connect(context.Background()); err != nil {
-		db.close()
+		_ = db.close() // what failed first is what to tell
 		return nil, fmt.Errorf("storage: open database in memory: %w", stmts.d.classify(err))
 	}
 	return db, nil
@@ -111,11 +116,15 @@ func openMemory(stmts *statements) (*sqliteDB, error) {
 // sqlitePath is the absolute path that a DSN names: the working directory may
 // change before the last connection is opened.
 func sqlitePath(dsn string) (string, error) {
+	const kinds = `the path of a SQLite file without a scheme, ":memory:", "postgres://..." or "mysql://..."`
 	if dsn == "" {
-		return "", errors.New(`storage: the DSN is empty; it is the path of a SQLite file, or ":memory:"`)
+		return "", errors.New("storage: the DSN is empty; it is " + kinds)
 	}
 	if m := scheme.FindStringSubmatch(dsn); m != nil {
-		return "", fmt.Errorf(`storage: DSN of an unknown kind %q; it is the path of a SQLite file without a scheme, or ":memory:" (a path that looks like a scheme can be written with "./" before it)`, m[1]+":")
+		return "", fmt.Errorf(`storage: DSN of an unknown kind %q; it is %s (a path that looks like a scheme can be written with "./" before it)`, m[1]+":", kinds)
+	}
+	if otherForm.MatchString(dsn) {
+		return "", errors.New("storage: the DSN has a form that only a driver understands; it is " + kinds)
 	}
 	path, err := filepath.Abs(dsn)
 	if err != nil {

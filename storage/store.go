@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ory/fosite"
@@ -121,24 +122,63 @@ type Store struct {
 	keys    *keyLock
 }
 
-// Open opens a database that belongs to the store: the path of a SQLite file,
-// created with mode 0600 when it does not exist, or ":memory:" for a new and
-// private one that is gone after [Store.Close]. The path may contain any
-// character. Tables are made by [Store.Migrate], not here.
+// Open opens a database that belongs to the store. Tables are made by
+// [Store.Migrate], not here. The DSN is one of these:
 //
-// The file is used in write-ahead mode, so "-wal" and "-shm" files stand
-// beside it, and must be on a local disk. Several processes may have it open.
+// The path of a SQLite file, created with mode 0600 when it does not exist, or
+// ":memory:" for a new and private database that is gone after [Store.Close].
+// The path may contain any character. The file is used in write-ahead mode, so
+// "-wal" and "-shm" files stand beside it, and must be on a local disk. Several
+// processes may have it open.
+//
+// "postgres://user:password@host:port/database?sslmode=verify-full", with the
+// parameters of libpq; search_path chooses a schema. Several hosts, separated
+// by commas, with target_session_attrs=read-write follow a failover.
+//
+// "mysql://user:password@host:port/database?tls=true" for MySQL and MariaDB,
+// with the parameters of github.com/go-sql-driver/mysql and "socket", the path
+// of a Unix socket. Character set, isolation and SQL mode are chosen here; a
+// lock is waited for 5 seconds unless innodb_lock_wait_timeout says otherwise.
+//
+// A server is connected to before Open returns, for at most 10 seconds. There
+// are up to 20 connections, or as many as the parameter pool_max_conns says, of
+// which each is replaced after 30 minutes, and given up after 5 minutes without
+// work. No error has the DSN's password in it.
 func Open(dsn string, cfg Config) (*Store, error) {
 	cfg, err := cfg.check()
 	if err != nil {
 		return nil, err
 	}
-	sql := &statements{d: dialects["sqlite"], prefix: cfg.TablePrefix}
-	db, err := openSQLite(dsn, sql)
+	open, name := kindOf(dsn)
+	sql := &statements{d: dialects[name], prefix: cfg.TablePrefix}
+	db, err := open(dsn, sql)
 	if err != nil {
 		return nil, err
 	}
 	return newStore(db, sql, cfg), nil
+}
+
+// kindOf is how a DSN is opened, and the name of its dialect.
+func kindOf(dsn string) (open func(string, *statements) (backend, error), name string) {
+	before, _, _ := strings.Cut(dsn, "://")
+	switch strings.ToLower(before) {
+	case "postgres", "postgresql":
+		return opener(openPostgres), "postgres"
+	case "mysql", "mariadb":
+		return opener(openMySQL), "mysql"
+	}
+	return opener(openSQLite), "sqlite"
+}
+
+// opener makes an open function return the interface, nil with an error.
+func opener[B backend](open func(string, *statements) (B, error)) func(string, *statements) (backend, error) {
+	return func(dsn string, stmts *statements) (backend, error) {
+		db, err := open(dsn, stmts)
+		if err != nil {
+			return nil, err
+		}
+		return db, nil
+	}
 }
 
 // New makes a store in a database that the host has opened. The *gorm.DB stays
@@ -147,8 +187,11 @@ func Open(dsn string, cfg Config) (*Store, error) {
 // is a transaction, the store is as [Store.WithTx] describes.
 //
 // Each call that writes is one transaction, repeated when the database reports
-// contention. A host's SQLite should have a busy timeout and begin transactions
-// with BEGIN IMMEDIATE; it has no group commit, so [Open] is faster.
+// contention or a connection breaks before the commit. A host's SQLite should
+// have a busy timeout and begin transactions with BEGIN IMMEDIATE; it has no
+// group commit, so [Open] is faster. A host's MySQL should be in strict mode,
+// as it is unless someone changed that, and its DSN have charset=utf8mb4;
+// interpolateParams=true saves it time.
 func New(db *gorm.DB, cfg Config) (*Store, error) {
 	cfg, err := cfg.check()
 	d, dialectErr := dialectOf(db)
@@ -205,7 +248,7 @@ func (s *Store) WithTx(tx *gorm.DB) *Store {
 	return &t
 }
 
-// failed is the database of a store that can not work.
+// failed is the database of a store that cannot work.
 type failed struct{ err error }
 
 func (f failed) read(context.Context, func(context.Context, conn) error) error  { return f.err }

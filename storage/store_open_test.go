@@ -42,9 +42,17 @@ func TestOpenRefusesUnknownKinds(t *testing.T) {
 	for _, dsn := range []string{"", "oracle://db.example/auth", "file:auth.db", "mongodb+srv://x", filepath.Join(t.TempDir(), "no", "such", "auth.db")} {
 		s, err := Open(dsn, testConfig(newClock()))
 		if err == nil {
-			s.Close()
+			must(t, s.Close())
 			t.Errorf("Open(%q): got no error", dsn)
 		}
+	}
+}
+
+func TestOpenRefusesOtherFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "auth.db")
+	must(t, os.WriteFile(path, []byte(strings.Repeat("this is not a database\n", 100)), 0o600))
+	if _, err := Open(path, testConfig(newClock())); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("got %v, want an error that names the file", err)
 	}
 }
 

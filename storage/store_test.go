@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/url"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -47,9 +46,12 @@ func testConfig(c *clock) Config {
 }
 
 // kinds are the ways to a store of our own.
-var kinds = []string{"memory", "file"}
+var kinds = []string{"memory", "file", "postgres", "mysql"}
 
-// eachKind runs a test on a database in memory and on one in a file.
+// sharedKinds are those that several processes can have open.
+var sharedKinds = kinds[1:]
+
+// eachKind runs a test on a database of each kind.
 func eachKind(t *testing.T, run func(t *testing.T, s *Store, c *clock)) {
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
@@ -62,13 +64,10 @@ func eachKind(t *testing.T, run func(t *testing.T, s *Store, c *clock)) {
 // openTest opens and migrates a store that is closed with the test.
 func openTest(t testing.TB, kind string, cfg Config) *Store {
 	t.Helper()
-	dsn := ":memory:"
-	if kind == "file" {
-		dsn = filepath.Join(t.TempDir(), "auth.db")
-	}
-	return openPath(t, dsn, cfg)
+	return openPath(t, place(t, kind), cfg)
 }
 
+// openPath opens what may be open already.
 func openPath(t testing.TB, dsn string, cfg Config) *Store {
 	t.Helper()
 	s, err := Open(dsn, cfg)

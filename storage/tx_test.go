@@ -262,7 +262,7 @@ func TestHostDatabase(t *testing.T) {
 					t.Error("the panic did not roll back")
 				}
 			}()
-			s.db.write(ctx, func(ctx context.Context, c conn) error {
+			_ = s.db.write(ctx, func(ctx context.Context, c conn) error {
 				_, err := c.exec(ctx, "INSERT INTO oauthreg_assertions (jti, expires_at) VALUES ('x', 1)")
 				must(t, err)
 				panic("boom")
@@ -288,6 +288,42 @@ func TestHostDatabaseContention(t *testing.T) {
 	}
 }
 
+// A database that stays busy is unavailable, after some attempts; and one that
+// is not busy any more is not.
+func TestHostDatabaseBusy(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "host.db")
+	c := newClock()
+	other := openHost(t, path)
+	db := openHost(t, path)
+	must(t, db.Exec("PRAGMA busy_timeout = 0").Error)
+	sqldb, err := db.DB()
+	must(t, err)
+	sqldb.SetMaxOpenConns(1) // the one with the pragma
+	s, err := New(db, testConfig(c))
+	must(t, err)
+	must(t, s.Migrate(t.Context()))
+	end := c.now().Add(time.Hour)
+
+	lock := other.Begin()
+	must(t, lock.Exec("INSERT INTO host_things VALUES ('x')").Error)
+	wantErr(t, s.SetClientAssertionJWT(t.Context(), "jti", end), oauthreg.ErrUnavailable)
+
+	done := make(chan error)
+	attempts := 0
+	go func() {
+		done <- s.db.write(t.Context(), func(ctx context.Context, c conn) error {
+			attempts++
+			return nil
+		})
+	}()
+	must(t, lock.Commit().Error)
+	must(t, <-done)
+	if attempts != 1 {
+		t.Errorf("the function ran %d times, want once: the transaction could not begin before", attempts)
+	}
+	must(t, s.SetClientAssertionJWT(t.Context(), "jti", end))
+}
+
 // recorder is a host's logger that notices what is logged.
 type recorder struct {
 	logger.Interface
@@ -308,7 +344,8 @@ func TestHostDatabaseStaysTheHosts(t *testing.T) {
 	lines := rec.lines
 	issue(t, s, newRequest(s, addClient(t, s)))
 	tx := db.Begin()
-	s.WithTx(tx).GetClient(t.Context(), "x")
+	_, err := s.WithTx(tx).GetClient(t.Context(), "x")
+	wantErr(t, err, fosite.ErrNotFound)
 	must(t, tx.Rollback().Error)
 	must(t, s.Close())
 	if !reflect.DeepEqual(fmt.Sprintf("%+v", before), fmt.Sprintf("%+v", *db.Config)) {

@@ -174,8 +174,7 @@ func (w *writer) transact(live []*job) error {
 		}
 	}
 	if !wrote {
-		w.rollback(ctx, c, nil)
-		return nil
+		return w.rollback(ctx, c, nil)
 	}
 	if _, err := c.exec(ctx, "COMMIT"); err != nil {
 		return w.rollback(ctx, c, err)

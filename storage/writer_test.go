@@ -4,15 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
 )
 
 func writerOf(s *Store) *writer { return s.db.(*sqliteDB).writer }
+
+func eachSQLite(t *testing.T, run func(t *testing.T, s *Store, c *clock)) {
+	for _, kind := range []string{"memory", "file"} {
+		t.Run(kind, func(t *testing.T) {
+			c := newClock()
+			run(t, openTest(t, kind, testConfig(c)), c)
+		})
+	}
+}
 
 // hold keeps the writer busy until release is called, so that those who come
 // meanwhile end up in one group.
@@ -44,7 +53,7 @@ func queued(s *Store, n int) {
 		if have >= n {
 			return
 		}
-		time.Sleep(100 * time.Microsecond)
+		runtime.Gosched()
 	}
 }
 
@@ -56,7 +65,7 @@ func addCounter(name string) func(context.Context, conn) error {
 }
 
 func TestGroupCommitConcurrentWriters(t *testing.T) {
-	eachKind(t, func(t *testing.T, s *Store, _ *clock) {
+	eachSQLite(t, func(t *testing.T, s *Store, _ *clock) {
 		const writers, each = 64, 10
 		var wg sync.WaitGroup
 		for i := range writers {
@@ -77,7 +86,7 @@ func TestGroupCommitConcurrentWriters(t *testing.T) {
 
 // In one group each function has its own outcome.
 func TestGroupCommitIsolatesFailures(t *testing.T) {
-	eachKind(t, func(t *testing.T, s *Store, _ *clock) {
+	eachSQLite(t, func(t *testing.T, s *Store, _ *clock) {
 		release := hold(t, s)
 		boom := errors.New("boom")
 		const good = 20
@@ -100,7 +109,7 @@ func TestGroupCommitIsolatesFailures(t *testing.T) {
 					t.Errorf("got panic %v, want it in the caller's goroutine", got)
 				}
 			}()
-			s.db.write(t.Context(), func(ctx context.Context, c conn) error {
+			_ = s.db.write(t.Context(), func(ctx context.Context, c conn) error {
 				must(t, addCounter("panicked")(ctx, c))
 				panic("panicked")
 			})
@@ -123,7 +132,7 @@ func TestGroupCommitIsolatesFailures(t *testing.T) {
 }
 
 func TestWriterAloneRollsBack(t *testing.T) {
-	eachKind(t, func(t *testing.T, s *Store, _ *clock) {
+	eachSQLite(t, func(t *testing.T, s *Store, _ *clock) {
 		boom := errors.New("boom")
 		err := s.db.write(t.Context(), func(ctx context.Context, c conn) error {
 			must(t, addCounter("failed")(ctx, c))
@@ -181,8 +190,8 @@ func TestGroupCommitFailedCommit(t *testing.T) {
 			err := s.db.write(t.Context(), func(ctx context.Context, c conn) error {
 				if i == 5 {
 					// Ends the transaction behind the writer's back.
-					c.exec(ctx, "ROLLBACK")
-					return nil
+					_, err := c.exec(ctx, "ROLLBACK")
+					return err
 				}
 				return addCounter(fmt.Sprint(i))(ctx, c)
 			})
@@ -214,7 +223,7 @@ func TestCloseDrains(t *testing.T) {
 	closed := make(chan error)
 	go func() { closed <- s.Close() }()
 	w := writerOf(s)
-	for done := false; !done; time.Sleep(100 * time.Microsecond) {
+	for done := false; !done; runtime.Gosched() {
 		w.mu.Lock()
 		done = w.closed
 		w.mu.Unlock()
@@ -225,6 +234,17 @@ func TestCloseDrains(t *testing.T) {
 	release()
 	wg.Wait()
 	must(t, <-closed)
+}
+
+// Who reads a file does not wait for who writes it.
+func TestReadersDoNotWait(t *testing.T) {
+	s := openTest(t, "file", testConfig(newClock()))
+	k := addClient(t, s)
+	release := hold(t, s)
+	if _, err := s.GetClient(t.Context(), k.GetID()); err != nil {
+		t.Error(err)
+	}
+	release()
 }
 
 // Two stores on one file, as two processes have it.

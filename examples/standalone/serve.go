@@ -25,6 +25,7 @@ import (
 const (
 	drainTimeout        = 10 * time.Second // for requests that run when the server is told to stop
 	janitorInterval     = time.Minute
+	logoutInterval      = 15 * time.Second // for notices that have to be sent again
 	maintenanceInterval = time.Minute
 )
 
@@ -129,6 +130,7 @@ type app struct {
 	store    *storage.Store
 	registry *oauthreg.Registry
 	keys     *oauthreg.KeyRing
+	server   *handlers.Server
 	handler  http.Handler
 	log      *slog.Logger
 	issuer   string
@@ -169,6 +171,7 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 	}
 	a.registry, err = oauthreg.NewRegistry(oauthreg.Config{
 		Store: store, SecretKey: master.derive("registry"), Scopes: names, Implicit: o.implicit,
+		SigningAlgs: []string{"RS256", "ES256"}, // those of the key ring
 	})
 	if err != nil {
 		return nil, err
@@ -200,6 +203,7 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 	if err != nil {
 		return nil, err
 	}
+	a.server = server
 	a.handler, err = withAPI(server, issuer, log)
 	return a, err
 }
@@ -314,6 +318,11 @@ func (a *app) serve(ctx context.Context, ln net.Listener, tlsConfig *tls.Config,
 		}
 	})
 	work.Go(func() { a.maintain(background) })
+	work.Go(func() {
+		if err := a.server.RunLogouts(background, logoutInterval); err != nil {
+			a.log.Error("logout notices stopped", "err", err)
+		}
+	})
 
 	_, _ = io.WriteString(stdout, a.before)
 	served := make(chan error, 1)
