@@ -152,6 +152,9 @@ func (w words) lookup(key string) string {
 // fill fills in the placeholders in one pass, so that a value that looks like a
 // placeholder stays what it is.
 func fill(text string, write func(string) string, pairs []string) string {
+	if len(pairs) == 0 {
+		return text
+	}
 	args := make([]string, 0, len(pairs))
 	for i := 0; i+1 < len(pairs); i += 2 {
 		args = append(args, "{"+pairs[i]+"}", write(pairs[i+1]))

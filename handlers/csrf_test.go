@@ -89,7 +89,8 @@ func TestCSRFTokenSurvivesKeyRotation(t *testing.T) {
 // Equal tokens in compressed pages could be read off their length.
 func TestCSRFTokensDiffer(t *testing.T) {
 	s := pageServer(t, "https://as.example")
-	if s.csrfToken("b", "p") == s.csrfToken("b", "p") {
+	first, second := s.csrfToken("b", "p"), s.csrfToken("b", "p")
+	if first == second {
 		t.Error("two tokens are alike")
 	}
 }
