@@ -44,6 +44,10 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 		return s.advance(w, r, client, &in.Params, in)
 	}
 	if r.Method == http.MethodGet {
+		if form.Get("account") == "other" {
+			s.signIn.Begin(w, r, s.signInRequest(client, &in.Params, in, &signInNeed{selectAccount: true}))
+			return nil
+		}
 		return s.showConsent(w, r, client, login, in)
 	}
 	var allowed bool
@@ -92,8 +96,9 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, client *oau
 		return err
 	}
 	page := ConsentPage{
-		Client: viewClient(client), Subject: login.Subject,
-		RedirectHost: redirectHost(in.Params.RedirectTo), Resources: in.Params.Resources,
+		Client: viewClient(client), Subject: login.Subject, Username: s.username(r, login),
+		SwitchAccount: s.base + "/consent?account=other&consent_token=" + url.QueryEscape(in.Handle),
+		RedirectHost:  redirectHost(in.Params.RedirectTo), Resources: in.Params.Resources,
 		Action: s.base + "/consent", ConsentToken: in.Handle,
 		CSRF: s.csrfToken(in.Browser, consentPurpose(in.Handle)), UILocales: in.Params.UILocales,
 	}

@@ -64,11 +64,6 @@ type Explanation struct {
 	Resources   []string
 }
 
-// errBadExplainRequest is a question that cannot be answered.
-func errBadExplainRequest(description string) *Error {
-	return unprocessable(description)
-}
-
 // Explain tells whether a request of the client that ref names would be allowed,
 // and which registered field decides, by the functions that the endpoints
 // themselves decide with. Nothing is executed, nothing is used up.
@@ -79,7 +74,7 @@ func (s *Server) Explain(ctx context.Context, ref oauthreg.Ref, req ExplainReque
 		return Explanation{}, err
 	}
 	if id := req.Parameters.Get("client_id"); id != "" && id != client.ClientID {
-		return Explanation{}, errBadExplainRequest("The parameter client_id is not the client's.")
+		return Explanation{}, unprocessable("The parameter client_id is not the client's.")
 	}
 	form, err := parseParameters(req.Parameters.Encode())
 	var repeated *repeatedError
@@ -95,7 +90,7 @@ func (s *Server) Explain(ctx context.Context, ref oauthreg.Ref, req ExplainReque
 		}
 		return s.explainToken(ctx, &client, form, req.AuthMethod)
 	default:
-		return Explanation{}, errBadExplainRequest("endpoint must be authorize or token.")
+		return Explanation{}, unprocessable("endpoint must be authorize or token.")
 	}
 }
 

@@ -133,13 +133,6 @@ const webBody = `{"name":"Shop","client_type":"confidential","allowed_scopes":["
 
 const machineBody = `{"name":"Robot","client_type":"confidential","allowed_scopes":["read","write"],"allowed_grant_types":["client_credentials"]}`
 
-// machineToken gets a client_credentials token for a client made through the API.
-func (e *managedEnv) machineToken(client map[string]any, more ...string) *tokenAnswer {
-	e.t.Helper()
-	return e.post("/oauth/token", client["client_id"].(string), client["client_secret"].(string),
-		append([]string{"grant_type", "client_credentials"}, more...)...)
-}
-
 func mustJSON(t testing.TB, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)

@@ -11,8 +11,9 @@ import (
 	"github.com/oauthreg/oauthreg/handlers/bearer"
 )
 
-// withAPI puts a sample protected resource, <issuer>/api, beside the server.
-func withAPI(server *handlers.Server, issuer string, log *slog.Logger) (http.Handler, error) {
+// mount puts a sample protected resource, <issuer>/api, and the two management
+// APIs beside the server. Whoever sends key is home.
+func mount(server *handlers.Server, issuer, key string, home handlers.Principal, log *slog.Logger) (http.Handler, error) {
 	u, err := url.Parse(issuer)
 	if err != nil {
 		return nil, err
@@ -21,6 +22,9 @@ func withAPI(server *handlers.Server, issuer string, log *slog.Logger) (http.Han
 	mux := http.NewServeMux()
 	mux.Handle("/", server)
 	mux.Handle(u.Path+"/api/whoami", guard(http.HandlerFunc(whoami)))
+	management := handlers.ManagementConfig{Authenticate: server.AdminKey(key, home)}
+	mux.Handle(u.Path+"/v2/", server.ManagementV2(management))
+	mux.Handle(u.Path+"/api/v1/", server.ManagementProjects(management))
 	return mux, nil
 }
 

@@ -25,7 +25,10 @@ func scopes() []handlers.Scope {
 		{Name: "openid", Title: "Sign you in", Description: "Learn who you are here."},
 		{Name: "profile", Title: "Your profile", Description: "Read your name and picture."},
 		{Name: "email", Title: "Your email address", Description: "Read your email address."},
+		{Name: "address", Title: "Your postal address", Description: "Read your postal address."},
+		{Name: "phone", Title: "Your phone number", Description: "Read your phone number."},
 		{Name: "offline_access", Title: "Stay connected", Description: "Keep access while you are away."},
+		{Name: "admin", Title: "Administration", Description: "Register, change and delete applications."},
 	}
 }
 

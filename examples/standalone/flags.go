@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+
+	"github.com/oauthreg/oauthreg/handlers"
 )
 
 // options is what the command line asks for.
@@ -22,7 +24,7 @@ type options struct {
 	users   string // file
 
 	org, project, user string
-	adminKey           adminKey
+	adminKey           string
 
 	tlsCert, tlsKey string
 
@@ -32,6 +34,9 @@ type options struct {
 	resources []string
 	limits    bool
 	implicit  bool
+
+	registration      handlers.RegistrationMode
+	registrationLimit int
 }
 
 // usageError is a mistake on the command line; it ends the process with status 2.
@@ -50,7 +55,7 @@ const (
 // parseFlags reads args. It prints only what -h asks for, to help, and returns
 // [flag.ErrHelp] then; any other error is a [usageError].
 func parseFlags(args []string, getenv func(string) string, help io.Writer) (options, error) {
-	o := options{org: defaultOrg, project: defaultProject, user: defaultUser, limits: true}
+	o := options{org: defaultOrg, project: defaultProject, user: defaultUser, limits: true, registration: handlers.RegistrationOpen}
 	fs := flag.NewFlagSet("standalone", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
@@ -60,13 +65,13 @@ func parseFlags(args []string, getenv func(string) string, help io.Writer) (opti
 		o.issuer = v
 		return checkIssuer(v)
 	})
-	fs.StringVar(&o.db, "db", "oauthreg.db", `SQLite `+"`file`"+`, or ":memory:"; its keys are kept beside it in <file>.key`)
+	fs.StringVar(&o.db, "db", "oauthreg.db", `SQLite `+"`file`"+`, ":memory:", postgres://... or mysql://...; the keys are kept beside the file in <file>.key, or in oauthreg.key`)
 	fs.StringVar(&o.clients, "clients", "", "JSON `file`: array of clients, ensured at start (default: one demo client)")
 	fs.StringVar(&o.users, "users", "", "JSON `file`: array of users (default: one demo user)")
 	fs.Func("org", "`UUID` of the organization that owns clients declared without one (default "+defaultOrg+")", uuidFlag(&o.org))
 	fs.Func("project", "`UUID` of their project (default "+defaultProject+")", uuidFlag(&o.project))
 	fs.Func("user", "`UUID` of their creator, and of the demo user (default "+defaultUser+")", uuidFlag(&o.user))
-	fs.StringVar((*string)(&o.adminKey), "admin-key", "", "bearer `key` of the management API (default $OAUTHREG_ADMIN_KEY, or one that is generated and printed)")
+	fs.StringVar(&o.adminKey, "admin-key", "", "bearer `key` of the management API (default $OAUTHREG_ADMIN_KEY, or one that is generated and printed)")
 	fs.StringVar(&o.tlsCert, "tls-cert", "", "serve https with the PEM certificate chain in `file`")
 	fs.StringVar(&o.tlsKey, "tls-key", "", "PEM private key `file` of -tls-cert")
 	fs.StringVar(&o.outboundCA, "outbound-ca", "", "PEM `file` of further CAs for outgoing fetches (jwks_uri)")
@@ -76,6 +81,15 @@ func parseFlags(args []string, getenv func(string) string, help io.Writer) (opti
 		return checkResource(v)
 	})
 	fs.Func("limits", "`on|off`: limits on failed authentications and floods (default on)", onOff(&o.limits))
+	fs.Func("registration", "`open|token|closed`: dynamic client registration, for everybody, with an initial access token, or not at all (default open)", func(v string) error {
+		mode, ok := registrationModes[v]
+		if !ok {
+			return errors.New(`must be "open", "token" or "closed"`)
+		}
+		o.registration = mode
+		return nil
+	})
+	fs.IntVar(&o.registrationLimit, "registration-limit", 60, "dynamic registrations per address and `minute`; 0 for no limit")
 	fs.BoolVar(&o.implicit, "implicit", false, "switch the implicit grant on for clients that registered it")
 
 	err := fs.Parse(args)
@@ -91,7 +105,7 @@ func parseFlags(args []string, getenv func(string) string, help io.Writer) (opti
 		return o, &usageError{fmt.Errorf("unexpected argument %q", fs.Arg(0))}
 	}
 	if o.adminKey == "" {
-		o.adminKey = adminKey(getenv("OAUTHREG_ADMIN_KEY"))
+		o.adminKey = getenv("OAUTHREG_ADMIN_KEY")
 	}
 	if err := o.check(); err != nil {
 		return o, &usageError{err}
@@ -107,16 +121,20 @@ func (o *options) check() error {
 	if o.db == "" {
 		return errors.New(`-db is empty: name a file, or ":memory:"`)
 	}
-	if strings.Contains(o.db, "://") {
-		return errors.New("-db: only SQLite files are supported")
+	if o.registrationLimit < 0 {
+		return errors.New("-registration-limit is negative")
 	}
 	if (o.tlsCert == "") != (o.tlsKey == "") {
 		return errors.New("-tls-cert and -tls-key belong together")
 	}
-	if strings.ContainsFunc(string(o.adminKey), func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return errors.New("the admin key must be printable ASCII without spaces: it travels in an Authorization header")
+	if key := o.adminKey; key != strings.TrimSpace(key) || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return errors.New("the admin key must be printable ASCII, without spaces around it: it travels in an Authorization header")
 	}
 	return nil
+}
+
+var registrationModes = map[string]handlers.RegistrationMode{
+	"open": handlers.RegistrationOpen, "token": handlers.RegistrationByToken, "closed": handlers.RegistrationClosed,
 }
 
 // uuidFlag sets v to a UUID in its canonical spelling.

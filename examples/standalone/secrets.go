@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -19,7 +18,10 @@ import (
 // the same over restarts is derived from it, each under its own label.
 type masterKey []byte
 
-const masterKeySize = 32
+const (
+	masterKeySize = 32
+	serverKeyFile = "oauthreg.key" // in the working directory
+)
 
 func (m masterKey) derive(label string) []byte { return oauthreg.DeriveKey(m, "standalone "+label) }
 
@@ -37,9 +39,13 @@ func newMasterKey() masterKey {
 
 // openMasterKey reads the key of the database file db, and makes it when
 // neither exists yet. A database without its key stops the start: what is
-// encrypted in it could not be read with a new one.
+// encrypted in it could not be read with a new one. A database server's key is
+// in serverKeyFile.
 func openMasterKey(db string) (masterKey, error) {
 	name := db + ".key"
+	if strings.Contains(db, "://") {
+		name = serverKeyFile
+	}
 	m, err := readMasterKey(name)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return m, err
@@ -102,12 +108,4 @@ func createMasterKey(name string) error {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return os.Link(f.Name(), name)
-}
-
-// adminKey is the bearer key of the management API.
-type adminKey string
-
-// matches compares in constant time.
-func (k adminKey) matches(presented string) bool {
-	return k != "" && subtle.ConstantTimeCompare([]byte(k), []byte(presented)) == 1
 }

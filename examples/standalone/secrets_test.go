@@ -117,22 +117,3 @@ func TestDerivedSecretsDiffer(t *testing.T) {
 		t.Error("two master keys give the same secret")
 	}
 }
-
-func TestAdminKey(t *testing.T) {
-	tests := []struct {
-		key       adminKey
-		presented string
-		want      bool
-	}{
-		{"secret", "secret", true},
-		{"secret", "secreT", false},
-		{"secret", "secret ", false},
-		{"secret", "", false},
-		{"", "", false},
-	}
-	for _, tt := range tests {
-		if got := tt.key.matches(tt.presented); got != tt.want {
-			t.Errorf("%q presented to %q: got %v, want %v", tt.presented, tt.key, got, tt.want)
-		}
-	}
-}

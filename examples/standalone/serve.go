@@ -27,6 +27,7 @@ const (
 	janitorInterval     = time.Minute
 	logoutInterval      = 15 * time.Second // for notices that have to be sent again
 	maintenanceInterval = time.Minute
+	reapInterval        = time.Hour // for clients that registered themselves and were never used
 )
 
 // run is main without the process: it serves until ctx ends and returns the
@@ -134,6 +135,7 @@ type app struct {
 	handler  http.Handler
 	log      *slog.Logger
 	issuer   string
+	adminKey string
 
 	before string // printed before connections are accepted
 	after  string // printed after
@@ -189,14 +191,21 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 	}
 	limits := handlers.NoLimits
 	if o.limits {
-		limits = nil // the defaults
+		limits = handlers.NewLimiter(handlers.LimiterConfig{Rates: map[handlers.LimitKind]handlers.Rate{
+			handlers.LimitRegistration: {Burst: o.registrationLimit, PerMinute: float64(o.registrationLimit)},
+		}})
+	}
+	registration, err := a.registration(ctx, o, master)
+	if err != nil {
+		return nil, err
 	}
 	server, err := handlers.New(handlers.Config{
 		Issuer: issuer, Registry: a.registry, Store: store, Keys: a.keys,
 		Secrets: [][]byte{master.derive("handlers")},
 		Users:   users, Claims: users, UserActive: users.active,
-		Scopes: known, Resources: append([]string{issuer + "/api"}, o.resources...),
-		Implicit: o.implicit, Limits: limits,
+		Scopes: known, Resources: append([]string{issuer + "/api", handlers.ManagementResource(issuer)}, o.resources...),
+		Registration: registration,
+		Implicit:     o.implicit, Limits: limits,
 		Outbound: handlers.NewOutbound(handlers.OutboundConfig{Private: o.outboundPrivate, HTTP: o.outboundPrivate, CAs: f.cas}),
 		Logger:   log,
 	})
@@ -204,8 +213,31 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 		return nil, err
 	}
 	a.server = server
-	a.handler, err = withAPI(server, issuer, log)
+	a.handler, err = mount(server, issuer, a.adminKey, handlers.Principal{
+		UserID: o.user, OrgID: o.org, ProjectID: o.project, AllOrgs: true, Actor: oauthreg.Actor{Kind: "admin", ID: o.user},
+	}, log)
 	return a, err
+}
+
+// registration sets dynamic registration up. By token, one that works a hundred
+// times within a day is made and printed.
+func (a *app) registration(ctx context.Context, o options, master masterKey) (handlers.RegistrationConfig, error) {
+	cfg := handlers.RegistrationConfig{Mode: o.registration, OrgID: o.org, ProjectID: o.project, UserID: o.user}
+	tokens, err := handlers.NewInitialAccessTokens(handlers.InitialAccessTokensConfig{Key: master.derive("initial access tokens"), Store: a.store})
+	if err != nil {
+		return cfg, err
+	}
+	cfg.InitialTokens = tokens
+	if o.registration == handlers.RegistrationByToken {
+		token, info, err := tokens.Issue(ctx, handlers.InitialAccessTokenOptions{
+			Ceiling: handlers.RegistrationCeiling{Name: "printed at start"}, Uses: 100, Lifetime: 24 * time.Hour,
+		})
+		if err != nil {
+			return cfg, err
+		}
+		a.before += fmt.Sprintf("initial access token %s (until %s)\n", token, info.ExpiresAt.Format(time.RFC3339))
+	}
+	return cfg, nil
 }
 
 // introduce ensures the clients, finds the users, and writes down what the
@@ -216,8 +248,10 @@ func (a *app) introduce(ctx context.Context, o options, f files, issuer string, 
 	line("org %s", o.org)
 	line("project %s", o.project)
 	line("user %s", o.user)
-	if o.adminKey == "" {
-		line("admin key %s", "oak_"+master.text("admin key", 43))
+	a.adminKey = o.adminKey
+	if a.adminKey == "" {
+		a.adminKey = "oak_" + master.text("admin key", 43)
+		line("admin key %s", a.adminKey)
 	}
 
 	clients := f.clients
@@ -265,7 +299,7 @@ func (a *app) introduce(ctx context.Context, o options, f files, issuer string, 
 		line("demo user %s password %s", u.Username, password)
 		signInAs = fmt.Sprintf("sign in as %s with the password %s", u.Username, password)
 	}
-	a.before, a.after = before.String(), firstFlow(issuer, made, secret, signInAs)
+	a.before, a.after = a.before+before.String(), firstFlow(issuer, made, secret, signInAs)
 	return users, nil
 }
 
@@ -356,12 +390,20 @@ func (a *app) serve(ctx context.Context, ln net.Listener, tlsConfig *tls.Config,
 // maintain keeps the signing keys on schedule and writes down when secrets were
 // last used, until ctx ends.
 func (a *app) maintain(ctx context.Context) {
-	tick := time.NewTicker(maintenanceInterval)
+	tick, reap := time.NewTicker(maintenanceInterval), time.NewTicker(reapInterval)
 	defer tick.Stop()
+	defer reap.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-reap.C:
+			if n, err := a.server.ReapRegistrations(ctx); err != nil && ctx.Err() == nil {
+				a.log.Error("reap registrations", "err", err)
+			} else if n > 0 {
+				a.log.Info("reaped unused registrations", "clients", n)
+			}
+			continue
 		case <-tick.C:
 		}
 		if err := a.keys.Maintain(ctx); err != nil && ctx.Err() == nil {
