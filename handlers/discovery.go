@@ -12,8 +12,9 @@ import (
 // Discovery §3): one document for both, made once from what is switched on.
 // Nothing in it comes from a request.
 type metadata struct {
-	body []byte
-	etag string
+	body   []byte
+	etag   string
+	scopes []string
 }
 
 func newMetadata(s *Server) *metadata {
@@ -125,7 +126,7 @@ func newMetadata(s *Server) *metadata {
 		panic("handlers: metadata is plain data: " + err.Error())
 	}
 	sum := sha256.Sum256(body)
-	return &metadata{body: body, etag: `"` + strictBase64.EncodeToString(sum[:12]) + `"`}
+	return &metadata{scopes: scopes, body: body, etag: `"` + strictBase64.EncodeToString(sum[:12]) + `"`}
 }
 
 // metadataRoutes mounts the document at its well-known paths: below the issuer

@@ -125,11 +125,6 @@ func (v *managementV2) introspect(w http.ResponseWriter, r *http.Request) error 
 // protectedResource serves GET /.well-known/oauth-protected-resource below this
 // base: the metadata (RFC 9728 §2) of the management API itself.
 func (v *managementV2) protectedResource(w http.ResponseWriter, _ *http.Request) error {
-	writeJSON(w, http.StatusOK, struct {
-		Resource               string   `json:"resource"`
-		AuthorizationServers   []string `json:"authorization_servers"`
-		ScopesSupported        []string `json:"scopes_supported"`
-		BearerMethodsSupported []string `json:"bearer_methods_supported"`
-	}{v.url(""), []string{v.s.cfg.Issuer}, []string{adminScope}, []string{"header"}})
+	writeJSON(w, http.StatusOK, v.s.resourceMetadata(v.url(""), []string{adminScope}))
 	return nil
 }

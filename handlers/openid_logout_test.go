@@ -218,7 +218,6 @@ type relyingParty struct {
 	mu     sync.Mutex
 	status int
 	tokens []string
-	frames []string
 }
 
 func newRelyingParty(t *testing.T) *relyingParty {

@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"encoding/json"
 	"net/url"
 	"slices"
 	"strconv"
@@ -380,12 +379,4 @@ func (s *Server) lifetimes(c *oauthreg.Client) oauthreg.Lifetimes {
 		l.IDToken = d.IDToken
 	}
 	return l
-}
-
-func (p *authorizeParams) marshal() []byte {
-	b, err := json.Marshal(p)
-	if err != nil {
-		panic("handlers: authorization parameters are plain data: " + err.Error())
-	}
-	return b
 }

@@ -20,6 +20,7 @@ func (s *Server) routes() {
 	s.registrationRoutes()
 
 	s.metadataRoutes()
+	s.resourceMetadataRoutes()
 
 	// What a browser walks through. HEAD is not GET here: it would do a step.
 	s.page("/oauth/authorize", "authorize", s.authorize, get, post)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -115,8 +116,8 @@ func (s *Server) handle(name string, e endpoint, fail failer) http.Handler {
 		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, newRequestID()))
 		defer func() {
 			if p := recover(); p != nil {
-				if p == http.ErrAbortHandler {
-					panic(p)
+				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+					panic(p) // the way to end a response early
 				}
 				s.log.ErrorContext(r.Context(), "panic", "endpoint", name, "request_id", requestID(r.Context()), "panic", p)
 				fail(s, w, r, serverError(nil))

@@ -425,7 +425,7 @@ func TestUpdateRefusals(t *testing.T) {
 	f := newRegistry(t)
 	id := f.mustRegister(t, webApp(), oauthreg.RegisterOptions{}).Client.ID
 	_, err := f.Update(t.Context(), oauthreg.ByID(id), oauthreg.UpdateOptions{}, func(*oauthreg.Client) error { return errMine })
-	if err != errMine { //nolint:errorlint // as it is, not wrapped
+	if err != errMine {
 		t.Errorf("got %v, want the change's error as it is", err)
 	}
 }

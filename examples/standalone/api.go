@@ -18,7 +18,7 @@ func mount(server *handlers.Server, issuer, key string, home handlers.Principal,
 	if err != nil {
 		return nil, err
 	}
-	guard := bearer.Middleware(bearer.Config{Verifier: server.Verifier(), Resource: issuer + "/api", Logger: log})
+	guard := bearer.Middleware(bearer.Config{Verifier: server.Verifier(), Resource: issuer + "/api", ResourceMetadata: handlers.ResourceMetadataURL(issuer + "/api"), Logger: log})
 	mux := http.NewServeMux()
 	mux.Handle("/", server)
 	mux.Handle(u.Path+"/api/whoami", guard(http.HandlerFunc(whoami)))

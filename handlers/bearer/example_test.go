@@ -26,7 +26,7 @@ func ExampleMiddleware() {
 	})
 	api := protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, _ := bearer.FromContext(r.Context())
-		fmt.Fprintln(w, "hello", token.Subject)
+		_, _ = fmt.Fprintln(w, "hello", token.Subject)
 	}))
 
 	for _, authorization := range []string{"", "Bearer mF_9.B5f-4.1JqM"} {
