@@ -7,6 +7,8 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -63,7 +65,9 @@ func newPlain(t testing.TB, opts plainOptions) *target {
 	}
 	s.rotate()
 	mux := http.NewServeMux()
-	s.http = httptest.NewServer(mux)
+	s.http = httptest.NewUnstartedServer(mux)
+	s.http.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.http.Start()
 	t.Cleanup(s.http.Close)
 	if opts.secret == "" {
 		opts.secret = strings.Repeat("k", 32)
@@ -96,7 +100,6 @@ func newPlain(t testing.TB, opts plainOptions) *target {
 	mux.HandleFunc("/oauth/introspect", s.introspect)
 	mux.HandleFunc("/oauth/revoke", s.revoke)
 	mux.HandleFunc("/oauth/par", s.pushed)
-	s.http.Config.ErrorLog = discardLog
 	return s.target(t)
 }
 
@@ -111,7 +114,9 @@ func (s *plainServer) target(t testing.TB) *target {
 			return s.store.GetRefreshTokenSession(ctx, signature, s.session(""))
 		},
 	}
-	x.visit = func(ctx context.Context, query string) *answer { return x.browse(ctx, x.base+"/oauth/authorize?"+query) }
+	x.visit = func(ctx context.Context, query string) *answer {
+		return x.browse(ctx, x.base+"/oauth/authorize?"+query)
+	}
 	x.sibling = func(secret string) *target { return newPlain(t, plainOptions{secret: secret, store: s.store}) }
 
 	user := []string{"authorization_code", "refresh_token"}
@@ -594,17 +599,18 @@ func TestPlainFosite(t *testing.T) {
 			if x.token(ctx, party{x.web.id, "wrong"}, "grant_type", "refresh_token").str("error") != "invalid_client" {
 				t.Error("a wrong secret works")
 			}
-			x.wait(2 * time.Hour)
-			tokens := x.tokens(ctx, x.web)
+			if opts.jwt || opts.shared {
+				return // what is signed cannot be aged, and what is shared would be more than once
+			}
+			access := x.tokens(ctx, x.web).str("access_token")
 			x.wait(59 * time.Minute)
-			if !x.active(ctx, x.web, tokens.str("access_token")) {
+			if !x.active(ctx, x.web, access) {
 				t.Error("the token expired early")
 			}
 			x.wait(2 * time.Minute)
-			if !opts.jwt && !opts.shared && x.active(ctx, x.web, tokens.str("access_token")) {
+			if x.active(ctx, x.web, access) {
 				t.Error("the token does not expire")
 			}
 		})
 	}
 }
-
