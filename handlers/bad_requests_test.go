@@ -3,13 +3,11 @@ package handlers_test
 import (
 	"context"
 	"crypto/rand"
-	"database/sql"
 	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"sort"
 	"strings"
 	"testing"
 	"time"
@@ -334,47 +332,6 @@ func (row badRequest) check(t *testing.T, e *env, resp *http.Response, body stri
 	if row.no != "" && resp.Header.Get(row.no) != "" {
 		t.Errorf("%s is %q", row.no, resp.Header.Get(row.no))
 	}
-}
-
-// rows counts the rows of every table.
-func (e *env) rows(t testing.TB) string {
-	t.Helper()
-	db, err := sql.Open("sqlite3", "file:"+e.file+"?mode=ro")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
-	var out []string
-	for _, table := range e.tables(t, db) {
-		var n int
-		if err := db.QueryRow("SELECT count(*) FROM " + table).Scan(&n); err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, fmt.Sprintf("%s=%d", table, n))
-	}
-	return strings.Join(out, " ")
-}
-
-func (e *env) tables(t testing.TB, db *sql.DB) []string {
-	t.Helper()
-	rows, err := db.Query("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = rows.Close() }()
-	var names []string
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			t.Fatal(err)
-		}
-		names = append(names, name)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	sort.Strings(names)
-	return names
 }
 
 func badRequests() []badRequest {

@@ -208,15 +208,8 @@ func oursOn(t testing.TB, file string, secret []byte, clock *clock) *target {
 	})
 	x := &target{
 		t: t, name: "ours", base: e.issuer, probe: probe, now: e.clock.Now, wait: e.clock.add, log: e.secrets.values,
-		rows: func() string { return e.rows(t) },
-		stores: func(secret string) bool {
-			for _, file := range []string{e.file, e.file + "-wal"} {
-				if b, err := os.ReadFile(file); err == nil && bytes.Contains(b, []byte(secret)) {
-					return true
-				}
-			}
-			return false
-		},
+		rows:   func() string { return e.rows(t) },
+		stores: func(secret string) bool { return bytes.Contains(e.content(t), []byte(secret)) },
 		stored: func(ctx context.Context, signature string) (fosite.Requester, error) {
 			return e.store.GetRefreshTokenSession(ctx, signature, handlers.NewSession())
 		},

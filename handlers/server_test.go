@@ -18,7 +18,6 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -68,7 +67,7 @@ func newEnv(t testing.TB, opts envOptions) *env {
 		e.clock = newClock()
 	}
 	if e.file == "" {
-		e.file = filepath.Join(t.TempDir(), "test.db")
+		e.file = newDatabase(t)
 	}
 	ctx := context.Background()
 	must := func(err error) {
