@@ -260,6 +260,7 @@ func TestFetchLimited(t *testing.T) {
 				case <-time.After(50 * time.Millisecond):
 				}
 			}
+			panic(http.ErrAbortHandler) // no proper end, which the client might still read
 		}, errUnreachable},
 		{"no answer", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, errUnreachable},
 		{"large header", func(w http.ResponseWriter, _ *http.Request) {
