@@ -308,15 +308,15 @@ test('oauth.retrieveJwks and wellKnown', async () => {
 test('oauth.register', async () => {
   await refused(client.oauth.register(), Telnyx.BadRequestError, 400);
   const made = await client.oauth.register({
-    client_name: 'Registered ' + unique(), redirect_uris: [callback], grant_types: ['authorization_code'], scope: 'openid read',
+    client_name: 'Registered ' + unique(), redirect_uris: [callback], grant_types: ['authorization_code'], scope: 'openid profile',
     token_endpoint_auth_method: 'client_secret_basic',
   });
   assert.ok(made.client_id && made.client_secret);
   assert.ok(Number.isInteger(made.client_id_issued_at));
-  assert.equal(made.scope, 'openid read');
+  assert.equal(made.scope, 'openid profile');
   const same = (await client.oauthClients.retrieve(made.client_id)).data;
   assert.equal(same.name, made.client_name);
-  assert.deepEqual(same.allowed_scopes, ['openid', 'read']);
+  assert.deepEqual(same.allowed_scopes, ['openid', 'profile']);
   await refused(client.oauth.register({ redirect_uris: ['javascript:alert(1)'] }), Telnyx.BadRequestError, 400);
 });
 
