@@ -90,6 +90,12 @@ func parseFlags(args []string, getenv func(string) string, help io.Writer) (opti
 		return nil
 	})
 	fs.IntVar(&o.registrationLimit, "registration-limit", 60, "dynamic registrations per address and `minute`; 0 for no limit")
+	fs.Func("cimd", "`off`: client ID metadata documents, which this version does not have yet", func(v string) error {
+		if v != "off" {
+			return errors.New("client ID metadata documents are not supported yet")
+		}
+		return nil
+	})
 	fs.BoolVar(&o.implicit, "implicit", false, "switch the implicit grant on for clients that registered it")
 
 	err := fs.Parse(args)

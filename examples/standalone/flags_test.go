@@ -25,7 +25,7 @@ func TestParseFlags(t *testing.T) {
 	const id = "7f1f7b1e-5c0b-4a51-9d0e-0b8c0f5a9f11"
 	o, err = parseFlags(strings.Fields(`-addr localhost:0 -issuer https://auth.example/x -db :memory: -clients c.json -users u.json
 		-org `+strings.ToUpper(id)+` -project `+id+` -user `+id+` -tls-cert c.pem -tls-key k.pem -outbound-ca ca.pem
-		-outbound-private -implicit -limits off -resource https://a.example -resource urn:example:b`),
+		-outbound-private -implicit -limits off -cimd off -registration token -registration-limit 5 -resource https://a.example -resource urn:example:b`),
 		func(name string) string { return map[string]string{"OAUTHREG_ADMIN_KEY": "from-env"}[name] }, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +60,7 @@ func TestParseFlagsErrors(t *testing.T) {
 		{"-addr 9096", "-addr: address 9096: missing port in address"},
 		{"-db=", "-db is empty"},
 		{"-registration maybe", `invalid value "maybe" for flag -registration: must be "open", "token" or "closed"`},
+		{"-cimd on", `invalid value "on" for flag -cimd: client ID metadata documents are not supported yet`},
 		{"-registration-limit -1", "-registration-limit is negative"},
 		{"-tls-cert c.pem", "-tls-cert and -tls-key belong together"},
 		{"-tls-key k.pem", "-tls-cert and -tls-key belong together"},
