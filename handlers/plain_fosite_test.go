@@ -88,7 +88,8 @@ func newPlain(t testing.TB, opts plainOptions) *target {
 	}
 	if opts.all {
 		factories = append(factories, compose.OAuth2AuthorizeImplicitFactory,
-			compose.OAuth2ResourceOwnerPasswordCredentialsFactory, compose.RFC7523AssertionGrantFactory)
+			compose.OAuth2ResourceOwnerPasswordCredentialsFactory, //nolint:staticcheck // deprecated, and there to be refused
+			compose.RFC7523AssertionGrantFactory)
 	}
 	s.p = compose.Compose(s.cfg, s.store, &compose.CommonStrategy{
 		CoreStrategy:               core,

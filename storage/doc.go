@@ -49,11 +49,12 @@
 //
 // Deadlocks, serialization failures and connections that break are met by
 // running the transaction again, up to ten times within 3 seconds. A commit of
-// which nobody can say whether it happened is not repeated.
+// which nobody can say whether it happened is not repeated; it is
+// [oauthreg.ErrUnavailable] as well, although it may have been made.
 //
 // Texts that a database does not take (PostgreSQL: invalid UTF-8 and the
 // character NUL; MySQL: invalid UTF-8) are not found, and are an error when they
-// are to be stored. On MySQL and MariaDB ids have at most 255 bytes, subjects 512.
+// are to be stored. On MySQL and MariaDB ids have at most 255 bytes, subjects 1020.
 //
 // # Time
 //

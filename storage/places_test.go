@@ -85,14 +85,17 @@ func hostDriver(t testing.TB, kind, dsn string) (driver, source string) {
 }
 
 // hostOf is the gorm dialector that a host would open a place with.
-func hostOf(t *testing.T, kind, dsn string, options ...string) gorm.Dialector {
+func hostOf(t *testing.T, kind, dsn string) gorm.Dialector {
 	t.Helper()
 	switch kind {
-	case "postgres":
-		return postgres.Open(dsn)
-	case "mysql":
-		_, source := hostDriver(t, kind, dsn)
-		return mysql.Open(source + strings.Join(options, ""))
+	case "postgres", "postgres simple":
+		return postgres.New(postgres.Config{DSN: dsn, PreferSimpleProtocol: kind == "postgres simple"})
+	case "mysql", "mysql matched":
+		_, source := hostDriver(t, "mysql", dsn)
+		if kind == "mysql matched" {
+			source += "&clientFoundRows=true&interpolateParams=true"
+		}
+		return mysql.Open(source)
 	}
 	return hostDialector(t, dsn)
 }

@@ -113,12 +113,17 @@ func (s *Store) RotateRefreshToken(ctx context.Context, requestID string, signat
 	}
 	key := digest(signature)
 	now := s.now()
+	repetitions := s.cfg.RefreshGraceUses
+	if s.cfg.RefreshGrace == 0 {
+		// Whoever came second may have looked at the clock before the first.
+		repetitions = 0
+	}
 	return s.do(ctx, "rotate refresh token", func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, `UPDATE oauthreg_refresh_tokens
 			SET first_used_at = COALESCE(first_used_at, ?), used_times = used_times + 1
 			WHERE signature = ? AND grant_id = ?
 			AND (first_used_at IS NULL OR first_used_at > ? AND used_times <= ?)`,
-			micros(now), key, requestID, micros(now.Add(-s.cfg.RefreshGrace)), s.cfg.RefreshGraceUses)
+			micros(now), key, requestID, micros(now.Add(-s.cfg.RefreshGrace)), repetitions)
 		if err == nil && n == 0 {
 			return fosite.ErrInactiveToken
 		}

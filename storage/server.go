@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -146,19 +147,23 @@ func serverURL(dsn string) (u *url.URL, maxConns int, err error) {
 	if err != nil {
 		return nil, 0, errors.New("storage: the DSN is not a valid URL; characters of the user name and the password other than letters and digits are percent-encoded in it")
 	}
-	q, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
+	if _, err := url.ParseQuery(u.RawQuery); err != nil {
 		return nil, 0, errors.New("storage: the parameters of the DSN are not valid")
 	}
 	maxConns = defaultMaxConns
-	if v := q.Get("pool_max_conns"); v != "" {
-		maxConns, err = strconv.Atoi(v)
-		if err != nil || maxConns < 1 {
-			return nil, 0, errors.New("storage: pool_max_conns in the DSN is not a positive number")
+	// The others stay as they are: drivers do not agree about what "+" means.
+	others := strings.Split(u.RawQuery, "&")
+	others = slices.DeleteFunc(others, func(parameter string) bool {
+		v, ok := strings.CutPrefix(parameter, "pool_max_conns=")
+		if ok {
+			maxConns, err = strconv.Atoi(v)
 		}
+		return ok
+	})
+	if err != nil || maxConns < 1 {
+		return nil, 0, errors.New("storage: pool_max_conns in the DSN is not a positive number")
 	}
-	q.Del("pool_max_conns")
-	u.RawQuery = q.Encode()
+	u.RawQuery = strings.Join(others, "&")
 	return u, maxConns, nil
 }
 

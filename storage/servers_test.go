@@ -163,6 +163,53 @@ func TestDeadlockIsRunAgain(t *testing.T) {
 	})
 }
 
+// MySQL ends a host's whole transaction with a deadlock, and would run what
+// comes next outside of any. The store does not let it.
+func TestHostTransactionAfterDeadlock(t *testing.T) {
+	for _, kind := range []string{"postgres", "mysql"} {
+		t.Run(kind, func(t *testing.T) {
+			db, s, c := hostStore(t, kind)
+			must(t, s.db.write(t.Context(), addCounter("a")))
+			other := db.Begin() // does more, so that it is not the one to end
+			for range 200 {
+				must(t, other.Exec("INSERT INTO host_things VALUES ('x')").Error)
+			}
+			const raise = "UPDATE oauthreg_counters SET n = n + 1 WHERE name = "
+			must(t, other.Exec(raise+"'signing_keys'").Error)
+			tx := db.Begin()
+			must(t, tx.Exec(raise+"'a'").Error)
+			done := make(chan error, 1)
+			go func() {
+				in := s.WithTx(tx)
+				err := in.db.write(t.Context(), func(ctx context.Context, c conn) error {
+					_, err := c.exec(ctx, raise+"'signing_keys'")
+					return err
+				})
+				if err == nil { // the other was ended
+					done <- errors.Join(tx.Rollback().Error)
+					return
+				}
+				wantErr(t, err, oauthreg.ErrUnavailable)
+				if kind == "mysql" {
+					wantErr(t, in.SetClientAssertionJWT(t.Context(), "jti", c.now()), oauthreg.ErrUnavailable)
+					_, err := in.GetClient(t.Context(), "x")
+					wantErr(t, err, oauthreg.ErrUnavailable)
+				}
+				done <- tx.Rollback().Error
+			}()
+			sqldb, err := db.DB()
+			must(t, err)
+			waitsForLock(t, sqldb, kind, done)
+			_ = other.Exec(raise + "'a'") // one of the two is ended
+			must(t, <-done)
+			other.Rollback()
+			if n := count(t, s, "assertions"); n != 0 {
+				t.Error("a write was made outside of the transaction")
+			}
+		})
+	}
+}
+
 // raise makes the database fail with a code.
 func raise(ctx context.Context, c conn, kind string, code string) error {
 	statement := "DO 'BEGIN RAISE SQLSTATE ''" + code + "''; END'"
@@ -221,11 +268,11 @@ func TestTransactionsAreRunAgain(t *testing.T) {
 func kill(t *testing.T, db *sql.DB, kind string, ctx context.Context, c conn) {
 	t.Helper()
 	var id int64
-	self, end := "SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%d, 5000)"
+	end := "SELECT pg_terminate_backend(%d, 5000)"
 	if kind == "mysql" {
-		self, end = "SELECT CONNECTION_ID()", "KILL %d"
+		end = "KILL %d"
 	}
-	_, err := c.one(ctx, self, nil, &id)
+	_, err := c.one(ctx, selfID[kind], nil, &id)
 	must(t, err)
 	_, err = db.Exec(fmt.Sprintf(end, id))
 	must(t, err)
@@ -304,10 +351,69 @@ func TestReadOnlyServer(t *testing.T) {
 		u.RawQuery = q.Encode()
 		s, err := Open(u.String(), testConfig(newClock()))
 		must(t, err)
-		defer s.Close()
+		t.Cleanup(func() { must(t, s.Close()) })
 		_, err = s.GetClient(t.Context(), k.GetID())
 		must(t, err)
 		wantErr(t, s.SetClientAssertionJWT(t.Context(), "jti", s.now().Add(time.Hour)), oauthreg.ErrUnavailable)
+	})
+}
+
+// selfID is the statement that tells a connection's number.
+var selfID = map[string]string{"postgres": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
+
+// After a failover the old server takes no writes. The connection to it is not
+// used again.
+func TestReadOnlyConnectionIsDropped(t *testing.T) {
+	eachServer(t, func(t *testing.T, kind string) {
+		s := openTest(t, kind, testConfig(newClock()))
+		s.db.(*serverDB).db.SetMaxOpenConns(1)
+		var ids []int64
+		must(t, s.db.write(t.Context(), func(ctx context.Context, c conn) error {
+			var id int64
+			_, err := c.one(ctx, selfID[kind], nil, &id)
+			must(t, err)
+			if ids = append(ids, id); len(ids) == 1 {
+				return raise(ctx, c, kind, map[string]string{"postgres": "25006", "mysql": "1290"}[kind])
+			}
+			return nil
+		}))
+		if len(ids) != 2 || ids[0] == ids[1] {
+			t.Errorf("got connections %v, want two", ids)
+		}
+	})
+}
+
+// Whatever a session's default is, transactions see what others have committed
+// meanwhile: ours, and those in a host's database.
+func TestIsolation(t *testing.T) {
+	eachServer(t, func(t *testing.T, kind string) {
+		u, err := url.Parse(place(t, kind))
+		must(t, err)
+		if kind == "postgres" {
+			q := u.Query()
+			q.Set("default_transaction_isolation", "repeatable read") // MySQL's own default
+			u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20")
+		}
+		s := openPath(t, u.String(), testConfig(newClock()))
+		host, err := New(openHost(t, kind, u.String()), testConfig(newClock()))
+		must(t, err)
+		for _, s := range []*Store{s, host} {
+			before, after := 0, 0
+			must(t, s.db.write(t.Context(), func(ctx context.Context, c conn) error {
+				for i, n := range []*int{&before, &after} {
+					if i == 1 {
+						must(t, host.db.write(t.Context(), addCounter(unique("x"))))
+					}
+					if _, err := c.one(ctx, "SELECT COUNT(*) FROM oauthreg_counters", nil, n); err != nil {
+						return err
+					}
+				}
+				return nil
+			}))
+			if after != before+1 {
+				t.Errorf("%T: got %d rows and then %d, want one more", s.db, before, after)
+			}
+		}
 	})
 }
 
@@ -569,7 +675,7 @@ func TestErrorsOfServers(t *testing.T) {
 	} {
 		got := dialects[tt.kind].classify(tt.err)
 		for _, named := range []error{oauthreg.ErrConflict, oauthreg.ErrUnavailable} {
-			if errors.Is(got, named) != (tt.want == named) {
+			if errors.Is(got, named) != errors.Is(tt.want, named) {
 				t.Errorf("%s: %v: got %v, want %v", tt.kind, tt.err, got, tt.want)
 			}
 		}
@@ -639,9 +745,7 @@ func TestMySQLMigrationContinues(t *testing.T) {
 	must(t, err)
 	for _, m := range have {
 		for done := 1; done <= len(splitScript(m.text)); done++ {
-			s, err := Open(place(t, "mysql"), testConfig(newClock()))
-			must(t, err)
-			defer s.Close()
+			s := openUnmigrated(t, place(t, "mysql"))
 			for _, before := range have[:m.version] {
 				statements := splitScript(before.text)
 				if before.version == m.version {

@@ -294,10 +294,10 @@ func explain(doing string, err error) error {
 // it is: nothing needs to be said beyond it.
 func isAnswer(err error) bool {
 	switch err {
-	case oauthreg.ErrNotFound, oauthreg.ErrConflict, oauthreg.ErrConsumed, fosite.ErrInvalidatedAuthorizeCode:
+	case oauthreg.ErrNotFound, oauthreg.ErrConflict, oauthreg.ErrConsumed, fosite.ErrInvalidatedAuthorizeCode: //nolint:errorlint // as it is: something was said about what is wrapped
 		return true
 	}
-	switch err.(type) {
+	switch err.(type) { //nolint:errorlint // as above
 	case *fosite.RFC6749Error, *oauthreg.UsedError:
 		return true
 	}

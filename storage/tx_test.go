@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -193,14 +194,24 @@ func TestTransactionTakesOurs(t *testing.T) {
 	})
 }
 
+// hostKinds are the databases that a host may have, and how: "simple" with
+// PostgreSQL's simple protocol, "matched" with MySQL counting matched rows.
+var hostKinds = []string{"file", "postgres", "postgres simple", "mysql", "mysql matched"}
+
+func eachHost(t *testing.T, run func(t *testing.T, kind string)) {
+	for _, kind := range hostKinds {
+		t.Run(kind, func(t *testing.T) { run(t, kind) })
+	}
+}
+
 // openHost opens a database as a host does, with its own settings.
-func openHost(t *testing.T, path string, edit ...func(*gorm.Config)) *gorm.DB {
+func openHost(t *testing.T, kind, dsn string, edit ...func(*gorm.Config)) *gorm.DB {
 	t.Helper()
 	cfg := &gorm.Config{Logger: logger.Default.LogMode(logger.Silent)}
 	for _, e := range edit {
 		e(cfg)
 	}
-	db, err := gorm.Open(hostDialector(t, path), cfg)
+	db, err := gorm.Open(hostOf(t, kind, dsn), cfg)
 	must(t, err)
 	sqldb, err := db.DB()
 	must(t, err)
@@ -209,10 +220,11 @@ func openHost(t *testing.T, path string, edit ...func(*gorm.Config)) *gorm.DB {
 	return db
 }
 
-func hostStore(t *testing.T, edit ...func(*gorm.Config)) (*gorm.DB, *Store, *clock) {
+func hostStore(t *testing.T, kind string, edit ...func(*gorm.Config)) (*gorm.DB, *Store, *clock) {
 	t.Helper()
 	c := newClock()
-	db := openHost(t, filepath.Join(t.TempDir(), "host.db"), edit...)
+	base, _, _ := strings.Cut(kind, " ")
+	db := openHost(t, kind, place(t, base), edit...)
 	s, err := New(db, testConfig(c))
 	must(t, err)
 	if _, err := s.GetClient(t.Context(), "x"); err == nil || errors.Is(err, fosite.ErrNotFound) {
@@ -224,68 +236,75 @@ func hostStore(t *testing.T, edit ...func(*gorm.Config)) (*gorm.DB, *Store, *clo
 
 // The store in a host's database does what one of our own does.
 func TestHostDatabase(t *testing.T) {
-	for name, edit := range map[string]func(*gorm.Config){
-		"plain":    func(*gorm.Config) {},
-		"prepared": func(cfg *gorm.Config) { cfg.PrepareStmt = true },
-		"settings": func(cfg *gorm.Config) { cfg.TranslateError, cfg.DryRun, cfg.SkipDefaultTransaction = true, false, true },
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, s, c := hostStore(t, edit)
-			ctx := t.Context()
-			r := newRequest(s, addClient(t, s))
-			issue(t, s, r)
-			race(t, 20, fosite.ErrInvalidatedAuthorizeCode, 1, func(int) error { return s.InvalidateAuthorizeCodeSession(ctx, r.ID+"code") })
-			_, err := s.GetAuthorizeCodeSession(ctx, r.ID+"code", nil)
-			wantUsed(t, err, fosite.ErrInvalidatedAuthorizeCode, c.now())
-			wantErr(t, s.CreateAccessTokenSession(ctx, r.ID+"access", r), oauthreg.ErrConflict)
+	eachHost(t, func(t *testing.T, kind string) {
+		for name, edit := range map[string]func(*gorm.Config){
+			"plain":    func(*gorm.Config) {},
+			"prepared": func(cfg *gorm.Config) { cfg.PrepareStmt = true },
+			"settings": func(cfg *gorm.Config) { cfg.TranslateError, cfg.DryRun, cfg.SkipDefaultTransaction = true, false, true },
+		} {
+			t.Run(name, func(t *testing.T) {
+				_, s, c := hostStore(t, kind, edit)
+				ctx := t.Context()
+				r := newRequest(s, addClient(t, s))
+				issue(t, s, r)
+				race(t, 20, fosite.ErrInvalidatedAuthorizeCode, 1, func(int) error { return s.InvalidateAuthorizeCodeSession(ctx, r.ID+"code") })
+				race(t, 20, fosite.ErrJTIKnown, 1, func(int) error { return s.SetClientAssertionJWT(ctx, "jti", c.now()) })
+				must(t, s.SecretsUsed(ctx, map[string]time.Time{"secret": c.now()}))
+				must(t, s.SecretsUsed(ctx, map[string]time.Time{"secret": c.now()}))
+				_, err := s.GetAuthorizeCodeSession(ctx, r.ID+"code", nil)
+				wantUsed(t, err, fosite.ErrInvalidatedAuthorizeCode, c.now())
+				wantErr(t, s.CreateAccessTokenSession(ctx, r.ID+"access", r), oauthreg.ErrConflict)
 
-			tx, err := s.BeginTX(ctx)
-			must(t, err)
-			must(t, s.RotateRefreshToken(tx, r.ID, r.ID+"refresh"))
-			must(t, s.CreateAccessTokenSession(tx, "next", r))
-			must(t, s.Commit(tx))
-			_, err = s.GetAccessTokenSession(ctx, "next", nil)
-			must(t, err)
-			must(t, s.RevokeAccessToken(ctx, r.ID))
-			c.add(100 * 24 * time.Hour)
-			gone, err := s.Sweep(ctx, 0)
-			must(t, err)
-			if gone["grants"] != 1 || gone["access_tokens"] != 2 {
-				t.Errorf("got %v", gone)
-			}
-
-			defer func() {
-				if recover() == nil {
-					t.Error("the panic was swallowed")
-				}
-				if n := count(t, s, "assertions"); n != 0 {
-					t.Error("the panic did not roll back")
-				}
-			}()
-			_ = s.db.write(ctx, func(ctx context.Context, c conn) error {
-				_, err := c.exec(ctx, "INSERT INTO oauthreg_assertions (jti, expires_at) VALUES ('x', 1)")
+				tx, err := s.BeginTX(ctx)
 				must(t, err)
-				panic("boom")
+				must(t, s.RotateRefreshToken(tx, r.ID, r.ID+"refresh"))
+				must(t, s.CreateAccessTokenSession(tx, "next", r))
+				must(t, s.Commit(tx))
+				_, err = s.GetAccessTokenSession(ctx, "next", nil)
+				must(t, err)
+				must(t, s.RevokeAccessToken(ctx, r.ID))
+				c.add(100 * 24 * time.Hour)
+				gone, err := s.Sweep(ctx, 0)
+				must(t, err)
+				if gone["grants"] != 1 || gone["access_tokens"] != 2 {
+					t.Errorf("got %v", gone)
+				}
+
+				defer func() {
+					if recover() == nil {
+						t.Error("the panic was swallowed")
+					}
+					if n := count(t, s, "assertions"); n != 0 { // the one above was swept
+						t.Error("the panic did not roll back")
+					}
+				}()
+				_ = s.db.write(ctx, func(ctx context.Context, c conn) error {
+					_, err := c.exec(ctx, "INSERT INTO oauthreg_assertions (jti, expires_at) VALUES ('x', 1)")
+					must(t, err)
+					panic("boom")
+				})
 			})
-		})
-	}
+		}
+	})
 }
 
 // Concurrent writers in a host's SQLite wait for each other instead of failing.
 func TestHostDatabaseContention(t *testing.T) {
-	_, s, c := hostStore(t)
-	var wg sync.WaitGroup
-	for i := range 32 {
-		wg.Go(func() {
-			if err := s.SetClientAssertionJWT(t.Context(), fmt.Sprint(i), c.now().Add(time.Hour)); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	if n := count(t, s, "assertions"); n != 32 {
-		t.Errorf("got %d rows, want 32", n)
-	}
+	eachHost(t, func(t *testing.T, kind string) {
+		_, s, c := hostStore(t, kind)
+		var wg sync.WaitGroup
+		for i := range 32 {
+			wg.Go(func() {
+				if err := s.SetClientAssertionJWT(t.Context(), fmt.Sprint(i), c.now().Add(time.Hour)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := count(t, s, "assertions"); n != 32 {
+			t.Errorf("got %d rows, want 32", n)
+		}
+	})
 }
 
 // A database that stays busy is unavailable, after some attempts; and one that
@@ -293,8 +312,8 @@ func TestHostDatabaseContention(t *testing.T) {
 func TestHostDatabaseBusy(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "host.db")
 	c := newClock()
-	other := openHost(t, path)
-	db := openHost(t, path)
+	other := openHost(t, "file", path)
+	db := openHost(t, "file", path)
 	must(t, db.Exec("PRAGMA busy_timeout = 0").Error)
 	sqldb, err := db.DB()
 	must(t, err)
@@ -338,100 +357,106 @@ func (r *recorder) Trace(context.Context, time.Time, func() (string, int64), err
 // Borrowed things keep their owner: nothing of the host's is changed, and its
 // logger never sees a statement of ours.
 func TestHostDatabaseStaysTheHosts(t *testing.T) {
-	rec := &recorder{Interface: logger.Discard}
-	db, s, _ := hostStore(t, func(cfg *gorm.Config) { cfg.Logger = rec })
-	before := *db.Config
-	lines := rec.lines
-	issue(t, s, newRequest(s, addClient(t, s)))
-	tx := db.Begin()
-	_, err := s.WithTx(tx).GetClient(t.Context(), "x")
-	wantErr(t, err, fosite.ErrNotFound)
-	must(t, tx.Rollback().Error)
-	must(t, s.Close())
-	if !reflect.DeepEqual(fmt.Sprintf("%+v", before), fmt.Sprintf("%+v", *db.Config)) {
-		t.Error("the host's settings were changed")
-	}
-	if rec.lines != lines {
-		t.Errorf("%d statements were logged", rec.lines-lines)
-	}
-	must(t, db.Exec("INSERT INTO host_things VALUES ('still open')").Error)
+	eachHost(t, func(t *testing.T, kind string) {
+		rec := &recorder{Interface: logger.Discard}
+		db, s, _ := hostStore(t, kind, func(cfg *gorm.Config) { cfg.Logger = rec })
+		before := *db.Config
+		lines := rec.lines
+		issue(t, s, newRequest(s, addClient(t, s)))
+		tx := db.Begin()
+		_, err := s.WithTx(tx).GetClient(t.Context(), "x")
+		wantErr(t, err, fosite.ErrNotFound)
+		must(t, tx.Rollback().Error)
+		must(t, s.Close())
+		if !reflect.DeepEqual(fmt.Sprintf("%+v", before), fmt.Sprintf("%+v", *db.Config)) {
+			t.Error("the host's settings were changed")
+		}
+		if rec.lines != lines {
+			t.Errorf("%d statements were logged", rec.lines-lines)
+		}
+		must(t, db.Exec("INSERT INTO host_things VALUES ('still open')").Error)
+	})
 }
 
 // The host's transaction and ours are one.
 func TestWithTx(t *testing.T) {
-	for name, edit := range map[string]func(*gorm.Config){
-		"plain":    func(*gorm.Config) {},
-		"prepared": func(cfg *gorm.Config) { cfg.PrepareStmt = true },
-	} {
-		t.Run(name, func(t *testing.T) {
-			db, s, c := hostStore(t, edit)
-			ctx := t.Context()
-			k := addClient(t, s)
-			things := func() (n int64) {
-				must(t, db.Table("host_things").Count(&n).Error)
-				return n
-			}
-			boom := errors.New("boom")
-			for _, end := range []error{boom, nil} {
-				r := newRequest(s, k)
-				err := db.Transaction(func(tx *gorm.DB) error {
-					must(t, tx.Exec("INSERT INTO host_things VALUES ('x')").Error)
-					in := s.WithTx(tx)
-					issue(t, in, r)
-					// It sees its own writes.
-					_, err := in.GetAccessTokenSession(ctx, r.ID+"access", nil)
+	eachHost(t, func(t *testing.T, kind string) {
+		for name, edit := range map[string]func(*gorm.Config){
+			"plain":    func(*gorm.Config) {},
+			"prepared": func(cfg *gorm.Config) { cfg.PrepareStmt = true },
+		} {
+			t.Run(name, func(t *testing.T) {
+				db, s, c := hostStore(t, kind, edit)
+				ctx := t.Context()
+				k := addClient(t, s)
+				things := func() (n int64) {
+					must(t, db.Table("host_things").Count(&n).Error)
+					return n
+				}
+				boom := errors.New("boom")
+				for _, end := range []error{boom, nil} {
+					r := newRequest(s, k)
+					err := db.Transaction(func(tx *gorm.DB) error {
+						must(t, tx.Exec("INSERT INTO host_things VALUES ('x')").Error)
+						in := s.WithTx(tx)
+						issue(t, in, r)
+						// It sees its own writes.
+						_, err := in.GetAccessTokenSession(ctx, r.ID+"access", nil)
+						must(t, err)
+						must(t, in.InvalidateAuthorizeCodeSession(ctx, r.ID+"code"))
+						// A write that fails leaves the others alone.
+						wantErr(t, in.InvalidateAuthorizeCodeSession(ctx, r.ID+"code"), fosite.ErrInvalidatedAuthorizeCode)
+						wantErr(t, in.CreateAccessTokenSession(ctx, r.ID+"access", r), oauthreg.ErrConflict)
+						inner, err := in.BeginTX(ctx)
+						must(t, err)
+						must(t, in.SetClientAssertionJWT(inner, r.ID, c.now().Add(time.Hour)))
+						must(t, in.Commit(inner))
+						must(t, in.UpdateClient(ctx, oauthreg.ByID(k.RegistryID()), func(rec *oauthreg.Record) (*oauthreg.AuditRecord, error) {
+							rec.Client.Name = r.ID
+							return &oauthreg.AuditRecord{}, nil
+						}))
+						return end
+					})
+					wantErr(t, err, end)
+					_, accessErr := s.GetAccessTokenSession(ctx, r.ID+"access", nil)
+					jtiErr := s.ClientAssertionJWTValid(ctx, r.ID)
+					got, err := s.Client(ctx, oauthreg.ByID(k.RegistryID()))
 					must(t, err)
-					must(t, in.InvalidateAuthorizeCodeSession(ctx, r.ID+"code"))
-					// A write that fails leaves the others alone.
-					wantErr(t, in.InvalidateAuthorizeCodeSession(ctx, r.ID+"code"), fosite.ErrInvalidatedAuthorizeCode)
-					wantErr(t, in.CreateAccessTokenSession(ctx, r.ID+"access", r), oauthreg.ErrConflict)
-					inner, err := in.BeginTX(ctx)
+					client, err := s.GetClient(ctx, k.GetID())
 					must(t, err)
-					must(t, in.SetClientAssertionJWT(inner, r.ID, c.now().Add(time.Hour)))
-					must(t, in.Commit(inner))
-					must(t, in.UpdateClient(ctx, oauthreg.ByID(k.RegistryID()), func(rec *oauthreg.Record) (*oauthreg.AuditRecord, error) {
-						rec.Client.Name = r.ID
-						return &oauthreg.AuditRecord{}, nil
-					}))
-					return end
-				})
-				wantErr(t, err, end)
-				_, accessErr := s.GetAccessTokenSession(ctx, r.ID+"access", nil)
-				jtiErr := s.ClientAssertionJWTValid(ctx, r.ID)
-				got, err := s.Client(ctx, oauthreg.ByID(k.RegistryID()))
-				must(t, err)
-				client, err := s.GetClient(ctx, k.GetID())
-				must(t, err)
-				if end != nil {
-					wantErr(t, accessErr, fosite.ErrNotFound)
-					must(t, jtiErr)
-					if things() != 0 || got.Client.Name == r.ID || client.(*Client).Registration().Name == r.ID {
-						t.Error("the rollback left something")
+					if end != nil {
+						wantErr(t, accessErr, fosite.ErrNotFound)
+						must(t, jtiErr)
+						if things() != 0 || got.Client.Name == r.ID || client.(*Client).Registration().Name == r.ID {
+							t.Error("the rollback left something")
+						}
+						continue
 					}
-					continue
+					must(t, accessErr)
+					wantErr(t, jtiErr, fosite.ErrJTIKnown)
+					if things() != 1 || got.Client.Name != r.ID || client.(*Client).Registration().Name != r.ID {
+						t.Error("the commit lost something")
+					}
 				}
-				must(t, accessErr)
-				wantErr(t, jtiErr, fosite.ErrJTIKnown)
-				if things() != 1 || got.Client.Name != r.ID || client.(*Client).Registration().Name != r.ID {
-					t.Error("the commit lost something")
-				}
-			}
-		})
-	}
+			})
+		}
+	})
 }
 
 // What is not a transaction is refused, rather than written at once.
 func TestWithTxNeedsATransaction(t *testing.T) {
-	db, s, _ := hostStore(t)
-	for name, tx := range map[string]*gorm.DB{"nil": nil, "no transaction": db, "failed to begin": failedBegin(db)} {
-		in := s.WithTx(tx)
-		if err := in.SetClientAssertionJWT(t.Context(), "jti", s.now().Add(time.Hour)); err == nil {
-			t.Errorf("%s: a write was accepted", name)
+	eachHost(t, func(t *testing.T, kind string) {
+		db, s, _ := hostStore(t, kind)
+		for name, tx := range map[string]*gorm.DB{"nil": nil, "no transaction": db, "failed to begin": failedBegin(db)} {
+			in := s.WithTx(tx)
+			if err := in.SetClientAssertionJWT(t.Context(), "jti", s.now().Add(time.Hour)); err == nil {
+				t.Errorf("%s: a write was accepted", name)
+			}
+			if err := in.Ping(t.Context()); err == nil {
+				t.Errorf("%s: a read was accepted", name)
+			}
 		}
-		if err := in.Ping(t.Context()); err == nil {
-			t.Errorf("%s: a read was accepted", name)
-		}
-	}
+	})
 }
 
 func failedBegin(db *gorm.DB) *gorm.DB {
@@ -442,12 +467,14 @@ func failedBegin(db *gorm.DB) *gorm.DB {
 
 // New in a transaction is WithTx.
 func TestNewInTransaction(t *testing.T) {
-	db, s, c := hostStore(t)
-	tx := db.Begin()
-	in, err := New(tx, testConfig(c))
-	must(t, err)
-	k := addClient(t, in)
-	must(t, tx.Rollback().Error)
-	_, err = s.GetClient(t.Context(), k.GetID())
-	wantErr(t, err, fosite.ErrNotFound)
+	eachHost(t, func(t *testing.T, kind string) {
+		db, s, c := hostStore(t, kind)
+		tx := db.Begin()
+		in, err := New(tx, testConfig(c))
+		must(t, err)
+		k := addClient(t, in)
+		must(t, tx.Rollback().Error)
+		_, err = s.GetClient(t.Context(), k.GetID())
+		wantErr(t, err, fosite.ErrNotFound)
+	})
 }

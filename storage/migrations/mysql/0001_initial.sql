@@ -81,14 +81,14 @@ CREATE TABLE IF NOT EXISTS oauthreg_audit_log (
 -- What a user allowed a client, remembered. One row per client and subject; the
 -- id follows from the two.
 CREATE TABLE IF NOT EXISTS oauthreg_consents (
-    id           VARBINARY(255) NOT NULL PRIMARY KEY,
-    client_id    VARBINARY(255) NOT NULL, -- oauthreg_clients.id, as everywhere below
-    subject      VARBINARY(512) NOT NULL,
-    scopes       TEXT           NOT NULL, -- JSON array
-    resources    TEXT           NOT NULL, -- JSON array
-    created_at   BIGINT         NOT NULL,
-    last_used_at BIGINT         NOT NULL,
-    uses         BIGINT         NOT NULL,
+    id           VARBINARY(255)  NOT NULL PRIMARY KEY,
+    client_id    VARBINARY(255)  NOT NULL, -- oauthreg_clients.id, as everywhere below
+    subject      VARBINARY(1020) NOT NULL,
+    scopes       TEXT            NOT NULL, -- JSON array
+    resources    TEXT            NOT NULL, -- JSON array
+    created_at   BIGINT          NOT NULL,
+    last_used_at BIGINT          NOT NULL,
+    uses         BIGINT          NOT NULL,
     UNIQUE KEY oauthreg_consents_client_subject (client_id, subject),
     KEY oauthreg_consents_subject (subject, created_at)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
@@ -96,18 +96,18 @@ CREATE TABLE IF NOT EXISTS oauthreg_consents (
 -- Authorizations: the parents of codes and tokens, which are worth nothing
 -- unless this row says so. Revoking is setting revoked_at.
 CREATE TABLE IF NOT EXISTS oauthreg_grants (
-    id           VARBINARY(255) NOT NULL PRIMARY KEY, -- the request id of all beneath
-    client_id    VARBINARY(255) NOT NULL,
-    subject      VARBINARY(512) NOT NULL,
-    session_id   VARBINARY(255),                      -- sid of the sign-in
+    id           VARBINARY(255)  NOT NULL PRIMARY KEY, -- the request id of all beneath
+    client_id    VARBINARY(255)  NOT NULL,
+    subject      VARBINARY(1020) NOT NULL,
+    session_id   VARBINARY(255),                       -- sid of the sign-in
     consent_id   VARBINARY(255),
-    scopes       TEXT           NOT NULL,             -- JSON array
-    resources    TEXT           NOT NULL,             -- JSON array
-    created_at   BIGINT         NOT NULL,
-    last_used_at BIGINT         NOT NULL,
-    expires_at   BIGINT         NOT NULL,
+    scopes       TEXT            NOT NULL,             -- JSON array
+    resources    TEXT            NOT NULL,             -- JSON array
+    created_at   BIGINT          NOT NULL,
+    last_used_at BIGINT          NOT NULL,
+    expires_at   BIGINT          NOT NULL,
     revoked_at   BIGINT,
-    uses         BIGINT         NOT NULL,
+    uses         BIGINT          NOT NULL,
     KEY oauthreg_grants_client (client_id, created_at),
     KEY oauthreg_grants_subject (subject, created_at),
     KEY oauthreg_grants_session (session_id),
@@ -120,15 +120,15 @@ CREATE TABLE IF NOT EXISTS oauthreg_grants (
 -- OpenID Connect session. Used rows stay as long as their grant: finding one
 -- used is how replay is noticed.
 CREATE TABLE IF NOT EXISTS oauthreg_authorize_codes (
-    signature  VARBINARY(32)  NOT NULL PRIMARY KEY, -- digest of the code's signature
-    grant_id   VARBINARY(255) NOT NULL,
-    client_id  VARBINARY(255) NOT NULL,
-    subject    VARBINARY(512) NOT NULL,
-    request    MEDIUMBLOB     NOT NULL,             -- sealed storedRequest and session, see request_codec.go
-    pkce       MEDIUMBLOB,                          -- the same for the PKCE handler's view (RFC 7636)
-    openid     MEDIUMBLOB,                          -- the same for the OpenID Connect handler's view
-    created_at BIGINT         NOT NULL,
-    expires_at BIGINT         NOT NULL,
+    signature  VARBINARY(32)   NOT NULL PRIMARY KEY, -- digest of the code's signature
+    grant_id   VARBINARY(255)  NOT NULL,
+    client_id  VARBINARY(255)  NOT NULL,
+    subject    VARBINARY(1020) NOT NULL,
+    request    MEDIUMBLOB      NOT NULL,             -- sealed storedRequest and session, see request_codec.go
+    pkce       MEDIUMBLOB,                           -- the same for the PKCE handler's view (RFC 7636)
+    openid     MEDIUMBLOB,                           -- the same for the OpenID Connect handler's view
+    created_at BIGINT          NOT NULL,
+    expires_at BIGINT          NOT NULL,
     used_at    BIGINT,
     KEY oauthreg_authorize_codes_grant (grant_id),
     KEY oauthreg_authorize_codes_expires_at (used_at, expires_at)
@@ -137,30 +137,30 @@ CREATE TABLE IF NOT EXISTS oauthreg_authorize_codes (
 -- Access tokens. Those of client_credentials have no grant: their grant_id is
 -- the request's id, and incarnation is that of the client they were issued to.
 CREATE TABLE IF NOT EXISTS oauthreg_access_tokens (
-    signature   VARBINARY(32)  NOT NULL PRIMARY KEY, -- digest of the token's signature
-    grant_id    VARBINARY(255) NOT NULL,
-    client_id   VARBINARY(255) NOT NULL,
-    incarnation BIGINT,                              -- NULL: there is a grant
-    subject     VARBINARY(512) NOT NULL,
-    request     MEDIUMBLOB     NOT NULL,             -- sealed
-    created_at  BIGINT         NOT NULL,
-    expires_at  BIGINT         NOT NULL,
+    signature   VARBINARY(32)   NOT NULL PRIMARY KEY, -- digest of the token's signature
+    grant_id    VARBINARY(255)  NOT NULL,
+    client_id   VARBINARY(255)  NOT NULL,
+    incarnation BIGINT,                               -- NULL: there is a grant
+    subject     VARBINARY(1020) NOT NULL,
+    request     MEDIUMBLOB      NOT NULL,             -- sealed
+    created_at  BIGINT          NOT NULL,
+    expires_at  BIGINT          NOT NULL,
     KEY oauthreg_access_tokens_grant (grant_id),
     KEY oauthreg_access_tokens_expires_at (expires_at)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
 -- Refresh tokens. Used rows stay as long as their grant, as with codes.
 CREATE TABLE IF NOT EXISTS oauthreg_refresh_tokens (
-    signature        VARBINARY(32)  NOT NULL PRIMARY KEY, -- digest of the token's signature
-    grant_id         VARBINARY(255) NOT NULL,
-    client_id        VARBINARY(255) NOT NULL,
-    subject          VARBINARY(512) NOT NULL,
-    access_signature VARBINARY(32),                       -- digest; the access token issued beside it
-    request          MEDIUMBLOB     NOT NULL,             -- sealed
-    created_at       BIGINT         NOT NULL,
-    expires_at       BIGINT         NOT NULL,
+    signature        VARBINARY(32)   NOT NULL PRIMARY KEY, -- digest of the token's signature
+    grant_id         VARBINARY(255)  NOT NULL,
+    client_id        VARBINARY(255)  NOT NULL,
+    subject          VARBINARY(1020) NOT NULL,
+    access_signature VARBINARY(32),                        -- digest; the access token issued beside it
+    request          MEDIUMBLOB      NOT NULL,             -- sealed
+    created_at       BIGINT          NOT NULL,
+    expires_at       BIGINT          NOT NULL,
     first_used_at    BIGINT,
-    used_times       BIGINT         NOT NULL,
+    used_times       BIGINT          NOT NULL,
     KEY oauthreg_refresh_tokens_grant (grant_id),
     KEY oauthreg_refresh_tokens_expires_at (first_used_at, expires_at)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
@@ -175,33 +175,33 @@ CREATE TABLE IF NOT EXISTS oauthreg_assertions (
 -- Authorization requests that wait for a person. Finished rows stay until they
 -- expire, so that a second submission is recognized.
 CREATE TABLE IF NOT EXISTS oauthreg_interactions (
-    handle      VARBINARY(32)  NOT NULL PRIMARY KEY, -- digest
-    browser     VARBINARY(32),                       -- digest
-    client_id   VARBINARY(255) NOT NULL,
-    subject     VARBINARY(512) NOT NULL,
-    session_id  VARBINARY(255) NOT NULL,
-    request     MEDIUMBLOB     NOT NULL,             -- sealed
-    created_at  BIGINT         NOT NULL,
-    expires_at  BIGINT         NOT NULL,
+    handle      VARBINARY(32)   NOT NULL PRIMARY KEY, -- digest
+    browser     VARBINARY(32),                        -- digest
+    client_id   VARBINARY(255)  NOT NULL,
+    subject     VARBINARY(1020) NOT NULL,
+    session_id  VARBINARY(255)  NOT NULL,
+    request     MEDIUMBLOB      NOT NULL,             -- sealed
+    created_at  BIGINT          NOT NULL,
+    expires_at  BIGINT          NOT NULL,
     finished_at BIGINT,
     KEY oauthreg_interactions_expires_at (expires_at)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
 -- Sessions of the built-in sign-in.
 CREATE TABLE IF NOT EXISTS oauthreg_login_sessions (
-    handle              VARBINARY(32)  NOT NULL PRIMARY KEY, -- digest of the cookie's value
-    session_id          VARBINARY(255) NOT NULL,             -- sid, not a credential
-    subject             VARBINARY(512) NOT NULL,
+    handle              VARBINARY(32)   NOT NULL PRIMARY KEY, -- digest of the cookie's value
+    session_id          VARBINARY(255)  NOT NULL,             -- sid, not a credential
+    subject             VARBINARY(1020) NOT NULL,
     auth_time           BIGINT,
-    amr                 TEXT           NOT NULL,             -- JSON array
-    acr                 VARBINARY(255) NOT NULL,
-    user_agent          TEXT           NOT NULL,
-    created_at          BIGINT         NOT NULL,
-    last_seen_at        BIGINT         NOT NULL,
-    absolute_expires_at BIGINT         NOT NULL,
-    idle_expires_at     BIGINT         NOT NULL,
-    expires_at          BIGINT         NOT NULL,             -- the earlier of the two
-    touches             BIGINT         NOT NULL DEFAULT 0,
+    amr                 TEXT            NOT NULL,             -- JSON array
+    acr                 VARBINARY(255)  NOT NULL,
+    user_agent          TEXT            NOT NULL,
+    created_at          BIGINT          NOT NULL,
+    last_seen_at        BIGINT          NOT NULL,
+    absolute_expires_at BIGINT          NOT NULL,
+    idle_expires_at     BIGINT          NOT NULL,
+    expires_at          BIGINT          NOT NULL,             -- the earlier of the two
+    touches             BIGINT          NOT NULL DEFAULT 0,
     UNIQUE KEY oauthreg_login_sessions_session (session_id),
     KEY oauthreg_login_sessions_subject (subject, created_at),
     KEY oauthreg_login_sessions_expires_at (expires_at)
