@@ -1,0 +1,340 @@
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ory/fosite"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+	"github.com/oauthreg/oauthreg/storage"
+)
+
+// good is a store in memory that breaks no rule.
+func good(t *testing.T) Store {
+	t.Helper()
+	s, err := storage.Open(":memory:", storage.Config{EncryptionKeys: [][]byte{make([]byte, 32)}, RefreshGrace: -1})
+	must(t, err)
+	t.Cleanup(func() { must(t, s.Close()) })
+	must(t, s.Migrate(t.Context()))
+	return s
+}
+
+func TestRun(t *testing.T) { Run(t, good) }
+
+// recorder notes failures instead of failing the test.
+type recorder struct {
+	testing.TB
+	mu     sync.Mutex
+	failed []string
+}
+
+func (r *recorder) note(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed = append(r.failed, text)
+}
+
+func (r *recorder) Helper()                   {}
+func (r *recorder) Error(args ...any)         { r.note(fmt.Sprint(args...)) }
+func (r *recorder) Errorf(f string, a ...any) { r.note(fmt.Sprintf(f, a...)) }
+func (r *recorder) Fatalf(f string, a ...any) { r.note(fmt.Sprintf(f, a...)); runtime.Goexit() }
+
+// broken runs every rule on what wrap makes of a good store and returns the
+// names of those that it breaks.
+func broken(t *testing.T, wrap func(Store) Store) (names, texts []string) {
+	for _, r := range rules {
+		rec := &recorder{TB: t}
+		var wg sync.WaitGroup
+		s := wrap(good(t))
+		wg.Go(func() { r.run(rec, s) }) // which Fatalf ends
+		wg.Wait()
+		if len(rec.failed) > 0 {
+			names = append(names, r.name)
+			texts = append(texts, rec.failed...)
+		}
+	}
+	return names, texts
+}
+
+// Stores that break one rule each. The embedded store does the rest.
+type (
+	deadPing         struct{ Store }
+	noSingleUse      struct{ Store }
+	noReplay         struct{ Store }
+	noChallenge      struct{ Store }
+	nilForEmpty      struct{ Store }
+	zombieTokens     struct{ Store }
+	lostUpdates      struct{ Store }
+	silentUpdates    struct{ Store }
+	anyOwner         struct{ Store }
+	foldedIDs        struct{ Store }
+	looseGrants      struct{ Store }
+	takesEmptyFilter struct{ Store }
+	narrowConsent    struct{ Store }
+	anyBrowser       struct{ Store }
+	endless          struct{ Store }
+	twiceFinished    struct{ Store }
+	loudRollback     struct{ Store }
+	flatTransactions struct{ Store }
+	greedyClaims     struct{ Store }
+	manyKeys         struct{ Store }
+	unlimited        struct{ Store }
+	reusedAssertion  struct{ Store }
+	wholeFamily      struct{ Store }
+	refreshReplay    struct{ Store }
+	overwrites       struct{ Store }
+	doubleNotice     struct {
+		Store
+		calls *atomic.Int64
+	}
+)
+
+func (deadPing) Ping(context.Context) error { return oauthreg.ErrUnavailable }
+
+func (s noSingleUse) InvalidateAuthorizeCodeSession(ctx context.Context, sig string) error {
+	err := s.Store.InvalidateAuthorizeCodeSession(ctx, sig)
+	if errors.Is(err, oauthreg.ErrConsumed) {
+		return nil
+	}
+	return err
+}
+
+func (s noReplay) GetAuthorizeCodeSession(ctx context.Context, sig string, session fosite.Session) (fosite.Requester, error) {
+	r, err := s.Store.GetAuthorizeCodeSession(ctx, sig, session)
+	if errors.Is(err, fosite.ErrInvalidatedAuthorizeCode) {
+		return nil, err
+	}
+	return r, err
+}
+
+func (s refreshReplay) GetRefreshTokenSession(ctx context.Context, sig string, session fosite.Session) (fosite.Requester, error) {
+	r, err := s.Store.GetRefreshTokenSession(ctx, sig, session)
+	if errors.Is(err, fosite.ErrInactiveToken) {
+		return nil, fosite.ErrNotFound
+	}
+	return r, err
+}
+
+func (s noChallenge) DeletePKCERequestSession(context.Context, string) error { return nil }
+
+func (s noChallenge) GetPKCERequestSession(context.Context, string, fosite.Session) (fosite.Requester, error) {
+	return nil, fosite.ErrNotFound
+}
+
+func (s nilForEmpty) GetAccessTokenSession(ctx context.Context, sig string, session fosite.Session) (fosite.Requester, error) {
+	if sig == "" {
+		return nil, nil
+	}
+	return s.Store.GetAccessTokenSession(ctx, sig, session)
+}
+
+// zombieTokens stores what is issued beneath no live grant elsewhere.
+func (s zombieTokens) CreateAccessTokenSession(ctx context.Context, sig string, r fosite.Requester) error {
+	err := s.Store.CreateAccessTokenSession(ctx, sig, r)
+	if sig != "" && errors.Is(err, fosite.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+func (s lostUpdates) UpdateClient(ctx context.Context, ref oauthreg.Ref, change func(*oauthreg.Record) (*oauthreg.AuditRecord, error)) error {
+	rec, err := s.Client(ctx, ref)
+	if err != nil {
+		return err
+	}
+	audit, err := change(&rec)
+	if err != nil {
+		return err
+	}
+	runtime.Gosched()
+	return s.Store.UpdateClient(ctx, ref, func(now *oauthreg.Record) (*oauthreg.AuditRecord, error) {
+		*now = rec
+		return audit, nil
+	})
+}
+
+func (s silentUpdates) AuditRecords(ctx context.Context, q oauthreg.AuditQuery) ([]oauthreg.AuditRecord, error) {
+	records, err := s.Store.AuditRecords(ctx, q)
+	return slices.DeleteFunc(records, func(a oauthreg.AuditRecord) bool { return a.Action == "client.updated" }), err
+}
+
+func (s anyOwner) Client(ctx context.Context, ref oauthreg.Ref) (oauthreg.Record, error) {
+	ref.ProjectID = ""
+	return s.Store.Client(ctx, ref)
+}
+
+func (s foldedIDs) GetClient(ctx context.Context, id string) (fosite.Client, error) {
+	c, err := s.Store.GetClient(ctx, id)
+	if errors.Is(err, fosite.ErrNotFound) {
+		return s.Store.GetClient(ctx, strings.ToLower(id))
+	}
+	return c, err
+}
+
+func (s looseGrants) UseGrant(ctx context.Context, id string, at, expires time.Time) error {
+	err := s.Store.UseGrant(ctx, id, at, expires)
+	if errors.Is(err, oauthreg.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+func (s takesEmptyFilter) RevokeGrants(ctx context.Context, f oauthreg.GrantFilter) (int, error) {
+	if f == (oauthreg.GrantFilter{}) {
+		return 0, nil
+	}
+	return s.Store.RevokeGrants(ctx, f)
+}
+
+func (s narrowConsent) Consent(ctx context.Context, clientID, subject string) (oauthreg.Consent, error) {
+	c, err := s.Store.Consent(ctx, clientID, subject)
+	c.Scopes = c.Scopes[:min(len(c.Scopes), 1)]
+	return c, err
+}
+
+func (s anyBrowser) Interaction(ctx context.Context, handle, _ string) (oauthreg.Interaction, error) {
+	return s.Store.Interaction(ctx, handle, "")
+}
+
+func (s endless) CreateInteraction(ctx context.Context, i oauthreg.Interaction) error {
+	i.ExpiresAt = time.Time{}
+	return s.Store.CreateInteraction(ctx, i)
+}
+
+func (s twiceFinished) FinishInteraction(ctx context.Context, handle string) error {
+	err := s.Store.FinishInteraction(ctx, handle)
+	if errors.Is(err, oauthreg.ErrConsumed) {
+		return nil
+	}
+	return err
+}
+
+func (s loudRollback) Rollback(ctx context.Context) error {
+	// A transaction that can still be begun in is open.
+	if _, err := s.BeginTX(ctx); err != nil {
+		return errors.New("the transaction has ended")
+	}
+	return s.Store.Rollback(ctx)
+}
+
+// flatTransactions ends the outer transaction with the inner one.
+func (s flatTransactions) BeginTX(ctx context.Context) (context.Context, error) {
+	if ctx.Value(flatTransactions{}) != nil {
+		return ctx, nil
+	}
+	ctx, err := s.Store.BeginTX(ctx)
+	return context.WithValue(ctx, flatTransactions{}, true), err
+}
+
+// doubleNotice makes another notice when a session is ended again.
+func (s doubleNotice) EndSession(ctx context.Context, sessionID string, at time.Time) error {
+	if s.calls.Add(1) == 2 {
+		err := s.JoinSession(ctx, oauthreg.SessionMember{SessionID: sessionID, ClientID: "k", Subject: "alice", ExpiresAt: at.Add(time.Hour)})
+		return errors.Join(s.Store.EndSession(ctx, sessionID, at), err, s.Store.EndSession(ctx, sessionID, at))
+	}
+	return s.Store.EndSession(ctx, sessionID, at)
+}
+
+// greedyClaims does not settle what was claimed.
+func (greedyClaims) LogoutDelivered(context.Context, oauthreg.LogoutNotice) error { return nil }
+
+var keyNumber atomic.Int64
+
+func (s manyKeys) UpdateSigningKeys(ctx context.Context, change func([]oauthreg.SigningKey) (add, replace []oauthreg.SigningKey, err error)) error {
+	return s.Store.UpdateSigningKeys(ctx, func([]oauthreg.SigningKey) (add, replace []oauthreg.SigningKey, err error) {
+		add, replace, err = change(nil)
+		for i := range add {
+			add[i].KeyID = fmt.Sprint(add[i].KeyID, "-", keyNumber.Add(1))
+		}
+		return add, replace, err
+	})
+}
+
+func (s unlimited) UseInitialAccessToken(ctx context.Context, digest []byte, now time.Time) error {
+	err := s.Store.UseInitialAccessToken(ctx, digest, now)
+	if errors.Is(err, oauthreg.ErrConsumed) {
+		return nil
+	}
+	return err
+}
+
+func (s reusedAssertion) SetClientAssertionJWT(ctx context.Context, jti string, exp time.Time) error {
+	err := s.Store.SetClientAssertionJWT(ctx, jti, exp)
+	if errors.Is(err, fosite.ErrJTIKnown) {
+		return nil
+	}
+	return err
+}
+
+func (s wholeFamily) DeleteAccessTokenSession(ctx context.Context, sig string) error {
+	r, err := s.GetAccessTokenSession(ctx, sig, nil)
+	if err != nil {
+		return nil
+	}
+	return s.RevokeAccessToken(ctx, r.GetID())
+}
+
+func (s overwrites) GetAuthorizeCodeSession(ctx context.Context, sig string, session fosite.Session) (fosite.Requester, error) {
+	if session != nil {
+		session.SetExpiresAt(fosite.AuthorizeCode, time.Time{})
+	}
+	return s.Store.GetAuthorizeCodeSession(ctx, sig, session)
+}
+
+// A store that breaks one rule fails that rule and no other.
+func TestBrokenStores(t *testing.T) {
+	for want, wrap := range map[string]func(Store) Store{
+		"PingAnswers":                     func(s Store) Store { return deadPing{s} },
+		"CodeIsUsedOnce":                  func(s Store) Store { return noSingleUse{s} },
+		"UsedCodeIsTold":                  func(s Store) Store { return noReplay{s} },
+		"UsedRefreshTokenIsTold":          func(s Store) Store { return refreshReplay{s} },
+		"ChallengeStaysWithCode":          func(s Store) Store { return noChallenge{s} },
+		"EmptySignatureIsNotFound":        func(s Store) Store { return nilForEmpty{s} },
+		"TokenNeedsGrant":                 func(s Store) Store { return zombieTokens{s} },
+		"ClientChangesAreNotLost":         func(s Store) Store { return lostUpdates{s} },
+		"ClientChangesAreAudited":         func(s Store) Store { return silentUpdates{s} },
+		"OwnersAreSeparate":               func(s Store) Store { return anyOwner{s} },
+		"IdentifiersAreExact":             func(s Store) Store { return foldedIDs{s} },
+		"GrantEnds":                       func(s Store) Store { return looseGrants{s} },
+		"EmptyFilterRevokesNothing":       func(s Store) Store { return takesEmptyFilter{s} },
+		"ConsentWidens":                   func(s Store) Store { return narrowConsent{s} },
+		"InteractionIsBoundToBrowser":     func(s Store) Store { return anyBrowser{s} },
+		"InteractionExpires":              func(s Store) Store { return endless{s} },
+		"InteractionIsFinishedOnce":       func(s Store) Store { return twiceFinished{s} },
+		"RollbackAfterCommitIsQuiet":      func(s Store) Store { return loudRollback{s} },
+		"TransactionsNest":                func(s Store) Store { return flatTransactions{s} },
+		"LogoutIsNotifiedOnce":            func(s Store) Store { return doubleNotice{s, new(atomic.Int64)} },
+		"LogoutNoticeIsClaimedOnce":       func(s Store) Store { return greedyClaims{s} },
+		"SigningKeysAreMadeOnce":          func(s Store) Store { return manyKeys{s} },
+		"RegistrationPermissionIsLimited": func(s Store) Store { return unlimited{s} },
+		"AssertionIsUsedOnce":             func(s Store) Store { return reusedAssertion{s} },
+		"OneAccessTokenEndsAlone":         func(s Store) Store { return wholeFamily{s} },
+		"LiveSessionIsLeftAlone":          func(s Store) Store { return overwrites{s} },
+	} {
+		t.Run(want, func(t *testing.T) {
+			if names, texts := broken(t, wrap); !slices.Equal(names, []string{want}) {
+				t.Errorf("got %v broken, want %s alone: %q", names, want, texts)
+			}
+		})
+	}
+}
+
+// Names are what failures are found by.
+func TestRulesAreNamed(t *testing.T) {
+	seen := map[string]bool{}
+	for _, r := range rules {
+		if seen[r.name] || r.from == "" {
+			t.Errorf("%s: the name is not unique, or nothing says where the rule comes from", r.name)
+		}
+		seen[r.name] = true
+	}
+}
