@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/oauthreg/oauthreg/handlers"
 	"github.com/oauthreg/oauthreg/oauthreg"
 )
 
@@ -106,6 +107,10 @@ func (w *world) lookup(name string, memo map[string]string) string {
 	switch kind {
 	case "issuer":
 		v = w.e.issuer
+	case "admin":
+		v = adminKey
+	case "openid":
+		v = w.e.tokens(w.clients[arg], "scope", "openid").str("access_token")
 	case "verifier":
 		w.e.t.Fatal("{verifier} stands before {code:...}")
 	case "code":
@@ -259,13 +264,33 @@ func (w *world) request(row badRequest) *http.Request {
 	return req
 }
 
+// wholeServer is a server with everything it can have: claims, open registration
+// and the management APIs.
+func wholeServer(opts envOptions) envOptions {
+	opts.config = func(c *handlers.Config) {
+		c.Claims, c.Registration.Mode = testClaims{}, handlers.RegistrationOpen
+		c.Resources = append(c.Resources, handlers.ManagementResource(c.Issuer))
+	}
+	opts.handler = func(e *env) http.Handler {
+		cfg := handlers.ManagementConfig{
+			Authenticate: e.server.AdminKey(adminKey, handlers.Principal{UserID: homeUser, OrgID: homeOrg, ProjectID: homeProject}),
+		}
+		mux := http.NewServeMux()
+		mux.Handle("/", e.server)
+		mux.Handle("/v2/", e.server.ManagementV2(cfg))
+		mux.Handle("/api/v1/", e.server.ManagementProjects(cfg))
+		return mux
+	}
+	return opts
+}
+
 // TestBadRequests sends what a hostile or broken client sends. Every row names
 // the status and the registered error code, and where the error may go; nothing
 // is stored because of it.
 func TestBadRequests(t *testing.T) {
-	e := newEnv(t, envOptions{})
+	e := newEnv(t, wholeServer(envOptions{}))
 	w := newWorld(e)
-	for _, row := range badRequests() {
+	for _, row := range append(badRequests(), badRequestsElsewhere()...) {
 		t.Run(fmt.Sprintf("%03d %s", row.nr, row.name), func(t *testing.T) {
 			e := *e
 			e.t = t
@@ -491,4 +516,69 @@ func badRequests() []badRequest {
 		badRequest{nr: 99, name: "revoke without credentials", revoke: []string{"token={access:web}"}, status: 401, code: "invalid_client"},
 		badRequest{nr: 102, name: "a confidential client without its secret", revoke: []string{"token={access:web}", "client_id={web}"}, status: 401, code: "invalid_client"},
 	)
+}
+
+// badRequestsElsewhere are those of userinfo, metadata, registration and management.
+func badRequestsElsewhere() []badRequest {
+	register := func(nr int, name string, status int, code, body string) badRequest {
+		return badRequest{nr: nr, name: "register: " + name, path: "/oauth/register", contentType: "application/json", rawBody: body, status: status, code: code}
+	}
+	manage := func(nr int, name, method, path, body string, status int, code string, header ...string) badRequest {
+		if header == nil {
+			header = []string{"Authorization", "Bearer {admin}"}
+		}
+		return badRequest{nr: nr, name: "manage: " + name, method: method, path: path, contentType: "application/json", rawBody: body, header: header, status: status, code: code}
+	}
+	const project = "/api/v1/org/" + homeOrg + "/project/" + homeProject + "/oauth_client"
+	const nobody = "3f2b8a36-4f2b-4b47-9d0e-0d2b7b1f0a11"
+	out := []badRequest{
+		{nr: 103, name: "userinfo without token", method: "GET", path: "/oauth/userinfo", status: 401, want: "WWW-Authenticate"},
+		{nr: 103, name: "userinfo with an id_token", method: "GET", path: "/oauth/userinfo", header: []string{"Authorization", "Bearer {idtoken:web}"}, status: 401, code: "invalid_token"},
+		{nr: 103, name: "userinfo with a refresh token", method: "GET", path: "/oauth/userinfo", header: []string{"Authorization", "Bearer {refresh:web}"}, status: 401, code: "invalid_token"},
+		{nr: 103, name: "userinfo without openid", method: "GET", path: "/oauth/userinfo", header: []string{"Authorization", "Bearer {access:web}"}, status: 403, code: "insufficient_scope", want: "WWW-Authenticate"},
+		{nr: 103, name: "userinfo with the token in the query", method: "GET", path: "/oauth/userinfo", query: "access_token={openid:web}", status: 400, code: "invalid_request"},
+		{nr: 31, name: "userinfo by PUT", method: "PUT", path: "/oauth/userinfo", status: 405, code: "invalid_request", want: "Allow"},
+
+		register(114, "not JSON", 400, "invalid_client_metadata", "redirect_uris=x"),
+		register(114, "an array", 400, "invalid_client_metadata", "[]"),
+		register(114, "a member twice", 400, "invalid_client_metadata", `{"redirect_uris":["https://a.example/cb"],"redirect_uris":["https://b.example/cb"]}`),
+		register(114, "1 MB", 413, "", `{"client_name":"`+strings.Repeat("x", 1<<20)+`"}`),
+		register(114, "nested a thousand deep", 400, "invalid_client_metadata", strings.Repeat(`{"a":`, 1000)+"1"+strings.Repeat("}", 1000)),
+		register(115, "no redirect_uris", 400, "invalid_redirect_uri", `{}`),
+		register(121, "the password grant", 400, "invalid_client_metadata", `{"redirect_uris":["https://a.example/cb"],"grant_types":["password"]}`),
+		register(122, "a response type without its grant", 400, "invalid_client_metadata", `{"redirect_uris":["https://a.example/cb"],"response_types":["token"]}`),
+		register(123, "client_credentials for a public client", 400, "invalid_client_metadata", `{"token_endpoint_auth_method":"none","grant_types":["client_credentials"]}`),
+		register(124, "private_key_jwt without keys", 400, "invalid_client_metadata", `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt"}`),
+		register(125, "jwks_uri on loopback", 400, "invalid_client_metadata", `{"redirect_uris":["https://a.example/cb"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"https://127.0.0.1/jwks"}`),
+		register(126, "logo_uri that is script", 400, "invalid_client_metadata", `{"redirect_uris":["https://a.example/cb"],"logo_uri":"javascript:alert(1)"}`),
+		register(127, "a name with bidi overrides", 400, "invalid_client_metadata", `{"redirect_uris":["https://a.example/cb"],"client_name":"a\u202eb"}`),
+		register(128, "the scope admin", 400, "invalid_client_metadata", `{"redirect_uris":["https://a.example/cb"],"scope":"admin"}`),
+		register(131, "an unsigned software statement", 400, "invalid_software_statement", `{"redirect_uris":["https://a.example/cb"],"software_statement":"eyJhbGciOiJub25lIn0.e30."}`),
+		{nr: 134, name: "register: read without token", method: "GET", path: "/oauth/register/" + nobody, status: 401, code: "invalid_token"},
+		{nr: 134, name: "register: delete with a made-up token", method: "DELETE", path: "/oauth/register/" + nobody, header: []string{"Authorization", "Bearer made-up"}, status: 401, code: "invalid_token"},
+
+		manage(149, "no key", "GET", "/v2/oauth_clients", "", 401, "error", "X", "y"),
+		manage(149, "a wrong key", "GET", "/v2/oauth_clients", "", 401, "error", "Authorization", "Bearer My API Kez"),
+		manage(149, "a user's access token", "GET", "/v2/oauth_clients", "", 403, "error", "Authorization", "Bearer {access:web}"),
+		manage(149, "no key, by project", "GET", project, "", 401, "detail", "X", "y"),
+		manage(150, "an encoded slash", "GET", "/v2/oauth_clients/a%2fb", "", 404, "error"),
+		manage(150, "an empty id", "GET", "/v2/oauth_clients/", "", 404, "error"),
+		manage(150, "a method override", "POST", "/v2/oauth_clients/"+nobody, "{}", 405, "", "Authorization", "Bearer {admin}", "X-HTTP-Method-Override", "DELETE"),
+		manage(151, "an unknown id", "GET", "/v2/oauth_clients/"+nobody, "", 404, "error"),
+		manage(151, "an unknown id, by project", "GET", project+"/"+nobody, "", 404, "detail"),
+		manage(154, "page number -1", "GET", "/v2/oauth_clients?page%5Bnumber%5D=-1", "", 400, "invalid_request"),
+		manage(154, "page size of a billion", "GET", "/v2/oauth_clients?page%5Bsize%5D=1000000000", "", 400, "invalid_request"),
+		manage(154, "a made-up cursor", "GET", project+"?cursor="+nobody, "", 422, "detail"),
+		manage(154, "limit -1", "GET", project+"?page_limit=-1", "", 422, "detail"),
+		manage(129, "create with an unknown member", "POST", "/v2/oauth_clients", `{"name":"x","client_type":"public","allowed_scopes":[],"allowed_grant_types":[],"trusted":true}`, 422, "error"),
+		manage(114, "create with broken JSON", "POST", "/v2/oauth_clients", `{`, 400, "error"),
+		manage(117, "create with a script redirect", "POST", project, `{"name":"x","redirect_uris":["javascript:alert(1)"],"grant_types":["authorization_code"]}`, 422, "detail"),
+	}
+	for _, uri := range []string{
+		"http://app.example/cb", "javascript:alert(1)", "JavaScript:alert(1)", " javascript:alert(1)", "data:text/html,x", "vbscript:x", "file:///etc/passwd", "blob:https://a.example/x", "about:blank", "ftp://a.example/cb",
+		"https://a.example/cb#f", "https://u@a.example/cb", "https://*.a.example/cb", `https://a.example\\@evil.example/cb`, "https://a.example/../cb", "/cb", "myapp:/cb",
+	} {
+		out = append(out, register(117, "redirect "+uri, 400, "invalid_redirect_uri", `{"redirect_uris":["`+uri+`"]}`))
+	}
+	return out
 }

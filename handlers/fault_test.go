@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -73,10 +74,10 @@ type step struct {
 // or an inactive token; and when the fault is gone the same request works.
 func TestStorageFailureIsNeverAnAnswer(t *testing.T) {
 	store := new(faultyStore)
-	e := newEnv(t, envOptions{wrap: func(s *storage.Store) (oauthreg.Store, handlers.Store) {
+	e := newEnv(t, wholeServer(envOptions{wrap: func(s *storage.Store) (oauthreg.Store, handlers.Store) {
 		store.Store = s
 		return store, store
-	}})
+	}}))
 	faults := map[string]struct {
 		err    error
 		status int
@@ -116,6 +117,20 @@ func TestStorageFailureIsNeverAnAnswer(t *testing.T) {
 			})
 		}
 	}
+}
+
+// json sends a JSON request, with a bearer value when there is one.
+func (e *env) json(method, path, bearer, body string) *tokenAnswer {
+	e.t.Helper()
+	req, err := http.NewRequestWithContext(context.Background(), method, e.issuer+path, strings.NewReader(body))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	return e.send(req)
 }
 
 func steps() []step {
@@ -256,6 +271,61 @@ func steps() []step {
 			return func() (int, bool) {
 				a := e.redeem(reg, code, verifier)
 				return a.status, a.str("error") == "invalid_grant"
+			}
+		}},
+		{"userinfo", func(e *env) func() (int, bool) {
+			token := e.tokens(e.register(webClient()), "scope", "openid").str("access_token")
+			return func() (int, bool) {
+				req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, e.issuer+"/oauth/userinfo", nil)
+				if err != nil {
+					e.t.Fatal(err)
+				}
+				req.Header.Set("Authorization", "Bearer "+token)
+				a := e.send(req)
+				return a.status, a.status == http.StatusOK && a.str("sub") == "sub-alice"
+			}
+		}},
+		{"dynamic registration", func(e *env) func() (int, bool) {
+			return func() (int, bool) {
+				a := e.json(http.MethodPost, "/oauth/register", "", `{"redirect_uris":["https://a.example/cb"]}`)
+				return a.status, a.status == http.StatusCreated
+			}
+		}},
+		{"reading a registration", func(e *env) func() (int, bool) {
+			made := e.json(http.MethodPost, "/oauth/register", "", `{"redirect_uris":["https://a.example/cb"]}`)
+			return func() (int, bool) {
+				a := e.json(http.MethodGet, "/oauth/register/"+made.str("client_id"), made.str("registration_access_token"), "")
+				return a.status, a.status == http.StatusOK
+			}
+		}},
+		{"deleting a registration", func(e *env) func() (int, bool) {
+			made := e.json(http.MethodPost, "/oauth/register", "", `{"redirect_uris":["https://a.example/cb"]}`)
+			return func() (int, bool) {
+				a := e.json(http.MethodDelete, "/oauth/register/"+made.str("client_id"), made.str("registration_access_token"), "")
+				return a.status, a.status == http.StatusNoContent
+			}
+		}},
+		{"management: create", func(e *env) func() (int, bool) {
+			return func() (int, bool) {
+				a := e.json(http.MethodPost, "/v2/oauth_clients", adminKey, `{"name":"x","client_type":"confidential","allowed_scopes":["read"],"allowed_grant_types":["client_credentials"]}`)
+				return a.status, a.status == http.StatusCreated
+			}
+		}},
+		{"management: list and get", func(e *env) func() (int, bool) {
+			reg := e.register(with(machineClient(), func(c *oauthreg.Client) { c.OrgID, c.ProjectID = homeOrg, homeProject }))
+			return func() (int, bool) {
+				if a := e.json(http.MethodGet, "/v2/oauth_clients", adminKey, ""); a.status != http.StatusOK {
+					return a.status, false
+				}
+				a := e.json(http.MethodGet, "/v2/oauth_clients/"+reg.Client.ClientID, adminKey, "")
+				return a.status, a.status == http.StatusOK
+			}
+		}},
+		{"management: delete", func(e *env) func() (int, bool) {
+			reg := e.register(with(machineClient(), func(c *oauthreg.Client) { c.OrgID, c.ProjectID = homeOrg, homeProject }))
+			return func() (int, bool) {
+				a := e.json(http.MethodDelete, "/v2/oauth_clients/"+reg.Client.ClientID, adminKey, "")
+				return a.status, a.status == http.StatusNoContent
 			}
 		}},
 		{"readiness", func(e *env) func() (int, bool) {

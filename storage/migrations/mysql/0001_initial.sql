@@ -37,6 +37,8 @@ CREATE TABLE IF NOT EXISTS oauthreg_clients (
     UNIQUE KEY oauthreg_clients_client_id (client_id),
     KEY oauthreg_clients_created_at (created_at, id),
     KEY oauthreg_clients_owner (org_id, project_id, created_at, id),
+    KEY oauthreg_clients_org (org_id, created_at, id),
+    KEY oauthreg_clients_self (self_registered, created_at, id),
     KEY oauthreg_clients_name (name(255))
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 

@@ -33,6 +33,8 @@ CREATE TABLE oauthreg_clients (
 CREATE UNIQUE INDEX oauthreg_clients_client_id ON oauthreg_clients (client_id);
 CREATE INDEX oauthreg_clients_created_at ON oauthreg_clients (created_at, id);
 CREATE INDEX oauthreg_clients_owner ON oauthreg_clients (org_id, project_id, created_at, id);
+CREATE INDEX oauthreg_clients_org ON oauthreg_clients (org_id, created_at, id);
+CREATE INDEX oauthreg_clients_self ON oauthreg_clients (self_registered, created_at, id);
 CREATE INDEX oauthreg_clients_name ON oauthreg_clients (name);
 
 -- When a client secret last authenticated. Apart from the clients, so that
