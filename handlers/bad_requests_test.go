@@ -130,6 +130,13 @@ func (w *world) lookup(name string, memo map[string]string) string {
 		a.wantOK(w.e.t)
 		memo["access:"+arg] = a.str("access_token")
 		v = code
+	case "junk": // a made-up token with the MAC of a spent code
+		_, mac, _ := strings.Cut(w.lookup("spent:"+arg, memo), ".")
+		v = prefixed("oac_", mac)
+	case "bare": // a code whose request left the redirect URI out
+		v, memo["verifier"] = w.e.code(w.clients[arg].Client.ClientID, "redirect_uri", "-")
+	case "open": // a code whose request had no challenge
+		v, _ = w.e.code(w.clients[arg].Client.ClientID, "code_challenge", "-", "code_challenge_method", "-")
 	case "assertion":
 		v = w.assertion(arg)
 	default:
@@ -145,6 +152,8 @@ func (w *world) lookup(name string, memo map[string]string) string {
 	memo[name] = v
 	return v
 }
+
+func prefixed(prefix, mac string) string { return prefix + strings.Repeat("A", 43) + "." + mac }
 
 // assertion is a client assertion with one thing wrong.
 func (w *world) assertion(edit string) string {
@@ -379,6 +388,9 @@ func badRequests() []badRequest {
 		page(5, "host behind a backslash", 400, "invalid_request", `redirect_uri=https://client.example\@evil.example/cb`),
 		page(6, "http where https is registered", 400, "invalid_request", "client_id={loop}", "redirect_uri=http://127.0.0.1:4444/tls"),
 		page(7, "loopback with userinfo", 400, "invalid_request", "client_id={loop}", "redirect_uri=http://u:p@127.0.0.1:4444/cb"),
+		{nr: 9, name: "localhost with another port is legal", authorize: []string{"client_id={loop}", "redirect_uri=http://localhost:3118/cb"}, status: 302, accept: true, stores: true},
+		redir(31, "a request object of a client without keys", "request_not_supported", "request=eyJhbGciOiJub25lIn0.e30."),
+		redir(31, "a request_uri that is not registered", "request_uri_not_supported", "request_uri=https://evil.example/r"),
 		page(12, "two redirect_uri", 400, "invalid_request", "+redirect_uri="+callback),
 		page(12, "two client_id", 400, "invalid_request", "+client_id={web}"),
 		page(14, "no redirect_uri, client has two", 400, "invalid_request", "client_id={two}", "-redirect_uri"),
@@ -480,6 +492,9 @@ func badRequests() []badRequest {
 		token(61, "9 MB of dots", "web", 413, "invalid_request", "grant_type=authorization_code", "code="+strings.Repeat(".", 9<<20)),
 		token(62, "the code of another client", "other", 400, "invalid_grant", "grant_type=authorization_code", "code={code:web}", "code_verifier={verifier}"),
 		token(63, "a spent code", "web", 400, "invalid_grant", "grant_type=authorization_code", "code={spent:web}", "code_verifier={verifier}"),
+		token(64, "a made-up code with the MAC of a spent one", "web", 400, "invalid_grant", "grant_type=authorization_code", "code={junk:web}", "code_verifier={verifier}"),
+		token(67, "a foreign redirect_uri, none at authorize", "web", 400, "invalid_grant", "grant_type=authorization_code", "code={bare:web}", "code_verifier={verifier}", "redirect_uri=https://evil.example/cb"),
+		token(69, "a verifier without challenge", "nopkce", 400, "invalid_grant", "grant_type=authorization_code", "code={open:nopkce}", "code_verifier="+longVerifier[:43]),
 		token(66, "another redirect_uri", "web", 400, "invalid_grant", "grant_type=authorization_code", "code={code:web}", "code_verifier={verifier}", "redirect_uri=https://client.example/2"),
 		token(66, "no redirect_uri though sent at authorize", "web", 400, "invalid_grant", "grant_type=authorization_code", "code={code:web}", "code_verifier={verifier}", "-redirect_uri"),
 		token(68, "no verifier", "web", 400, "invalid_grant", "grant_type=authorization_code", "code={code:web}"),
@@ -507,6 +522,11 @@ func badRequests() []badRequest {
 		badRequest{nr: 86, name: "introspect as a public client", introspect: []string{"token={access:public}", "client_id={public}"}, status: 401, code: "invalid_client"},
 		badRequest{nr: 88, name: "bearer in the query", introspect: []string{"token={access:web}"}, query: "access_token={access:web}", status: 400, code: "invalid_request"},
 		badRequest{nr: 88, name: "a bearer token is not client authentication", introspect: []string{"token={access:web}"}, header: []string{"Authorization", "Bearer {access:web}"}, status: 401, code: "invalid_client"},
+		badRequest{nr: 87, name: "credentials in the body, registered so", introspect: []string{"token={access:web}", "client_id={post}", "client_secret={post.secret}"}, status: 200, code: `{"active":false}`},
+		badRequest{nr: 101, name: "revoke with a wrong hint", as: "web", revoke: []string{"token={access:web}", "token_type_hint=refresh_token"}, status: 200, accept: true, stores: true},
+		badRequest{nr: 101, name: "revoke with an unknown hint", as: "web", revoke: []string{"token={access:web}", "token_type_hint=nonsense"}, status: 200, accept: true, stores: true},
+		badRequest{nr: 102, name: "a public client revokes its own token", revoke: []string{"token={access:public}", "client_id={public}"}, status: 200, accept: true, stores: true},
+		badRequest{nr: 99, name: "revoke a made-up token with a real MAC", as: "web", revoke: []string{"token={junk:web}"}, status: 200, accept: true},
 		badRequest{nr: 90, name: "introspect without token", as: "web", introspect: []string{}, status: 400, code: "invalid_request"},
 		badRequest{nr: 91, name: "another client's token", as: "other", introspect: []string{"token={access:web}"}, status: 200, code: `{"active":false}`},
 		badRequest{nr: 92, name: "another client's refresh token", as: "other", introspect: []string{"token={refresh:web}"}, status: 200, code: `{"active":false}`},

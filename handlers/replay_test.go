@@ -105,7 +105,7 @@ func restart(t *testing.T, e *env) *env {
 func TestCodeRace(t *testing.T) {
 	e := newEnv(t, envOptions{})
 	reg := e.register(publicClient())
-	for range 5 {
+	for range 12 {
 		code, verifier := e.code(reg.Client.ClientID)
 		won := race(t, 50, "invalid_grant", func() *tokenAnswer { return e.redeem(reg, code, verifier) })
 		if len(won) != 1 {
@@ -119,7 +119,7 @@ func TestCodeRace(t *testing.T) {
 func TestRefreshRace(t *testing.T) {
 	e := newEnv(t, envOptions{})
 	reg := e.register(webClient())
-	for range 3 {
+	for range 6 {
 		old := e.tokens(reg).str("refresh_token")
 		won := race(t, 50, "invalid_grant", func() *tokenAnswer {
 			return e.tokenRequest(reg, "grant_type", "refresh_token", "refresh_token", old)
@@ -152,7 +152,7 @@ func TestAssertionRace(t *testing.T) {
 	e := newEnv(t, envOptions{})
 	key := newAssertionKey(t)
 	reg := e.register(key.client(t))
-	for range 3 {
+	for range 8 {
 		assertion := key.sign(t, "ES256", key.claims(e, reg))
 		if won := race(t, 50, "invalid_client", func() *tokenAnswer { return e.assert(reg, assertion) }); len(won) != 1 {
 			t.Fatalf("%d assertions succeeded, want 1", len(won))
