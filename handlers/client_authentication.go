@@ -91,6 +91,27 @@ func decodeBasic(value string) (id, secret string, ok bool) {
 	return id, secret, id != ""
 }
 
+// clientEndpoint serves an endpoint that clients call directly. It is given the
+// parameters and the client that authenticated: only [Server.byClient] calls it.
+type clientEndpoint func(w http.ResponseWriter, r *http.Request, form url.Values, caller *oauthreg.Client) error
+
+// byClient puts the first two steps of the pipeline, limits and then who is
+// calling, before an endpoint, which has no other way to its parameters.
+func (s *Server) byClient(e clientEndpoint) endpoint {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		form, err := formBody(w, r)
+		if err != nil {
+			return err
+		}
+		caller, err := s.authenticateClient(r, form)
+		if err != nil {
+			return err
+		}
+		r.PostForm, r.Form = form, form // what the engine reads
+		return e(w, r, form, caller)
+	}
+}
+
 // authenticateClient finds out which client calls, by exactly the method it
 // registered. Unknown, suspended, wrong method and wrong secret get the same
 // answer after comparable work; a registry that cannot answer is 5xx, never an

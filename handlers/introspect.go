@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -30,11 +31,7 @@ type introspectionResponse struct {
 // as a registered resource server those meant for it. A token that is unknown,
 // expired, revoked, or none of its business is reported as {"active": false}
 // with status 200 and nothing more (§2.2): the caller must not learn which.
-func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
-	form, caller, err := s.clientRequest(w, r)
-	if err != nil {
-		return err
-	}
+func (s *Server) introspect(w http.ResponseWriter, r *http.Request, form url.Values, caller *oauthreg.Client) error {
 	if caller.IsPublic() {
 		return s.challengeBasic(invalidClient())
 	}

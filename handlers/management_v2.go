@@ -72,7 +72,7 @@ func (v *managementV2) routes() {
 	// error pages of authorize tell an unknown client from a wrong redirect URI
 	// by their status.
 	v.mount("/oauth/authorize", v.s.handle("authorize", only([]string{get}, v.authorize), failPage))
-	v.protocol("/oauth/token", "token", jsonForm(v.s.token), post)
+	v.protocol("/oauth/token", "token", jsonForm(v.s.byClient(v.s.token)), post)
 	v.protocol("/oauth/introspect", "introspect", jsonForm(v.introspect), post)
 	v.protocol("/.well-known/oauth-protected-resource", "protected resource", v.protectedResource, get, head)
 	for _, path := range []string{"/oauth/jwks", "/oauth/revoke", "/oauth/register", "/oauth/register/", "/.well-known/"} {

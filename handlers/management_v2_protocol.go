@@ -100,14 +100,14 @@ func withForm(r *http.Request, form url.Values) *http.Request {
 // alone sees the tokens of the clients it manages.
 func (v *managementV2) introspect(w http.ResponseWriter, r *http.Request) error {
 	if _, ok := bearerValue(r); !ok {
-		return v.s.introspect(w, r)
+		return v.s.byClient(v.s.introspect)(w, r)
 	}
 	form, err := formBody(w, r)
 	if err != nil {
 		return err
 	}
 	if form.Has("client_id") || form.Has("client_secret") || form.Has("client_assertion") || form.Has("client_assertion_type") {
-		return v.s.introspect(w, withForm(r, form))
+		return v.s.byClient(v.s.introspect)(w, withForm(r, form))
 	}
 	p, err := v.caller(r)
 	if err != nil {

@@ -3,6 +3,7 @@ package handlers
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/ory/fosite"
@@ -17,11 +18,7 @@ import (
 // malformed is answered with 200, since it does not work already (§2.2); another
 // client's is refused and stays as it is. token_type_hint is not needed: tokens
 // tell their kind.
-func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
-	form, caller, err := s.clientRequest(w, r)
-	if err != nil {
-		return err
-	}
+func (s *Server) revoke(w http.ResponseWriter, r *http.Request, form url.Values, caller *oauthreg.Client) error {
 	token := form.Get("token")
 	if token == "" {
 		return invalidRequest("The token parameter is missing.")

@@ -10,10 +10,11 @@ import (
 func (s *Server) routes() {
 	const get, post = http.MethodGet, http.MethodPost
 
-	// Protocol endpoints that programs call; any web origin may.
-	s.open("/oauth/token", "token", s.token, post)
-	s.open("/oauth/introspect", "introspect", s.introspect, post)
-	s.open("/oauth/revoke", "revoke", s.revoke, post)
+	// Protocol endpoints that programs call; any web origin may. What clients
+	// call goes through byClient: it cannot be reached without its first steps.
+	s.open("/oauth/token", "token", s.byClient(s.token), post)
+	s.open("/oauth/introspect", "introspect", s.byClient(s.introspect), post)
+	s.open("/oauth/revoke", "revoke", s.byClient(s.revoke), post)
 	s.open("/oauth/userinfo", "userinfo", s.userinfo, get, post)
 	s.open("/oauth/jwks", "jwks", s.serveJWKS, get, http.MethodHead)
 
