@@ -242,13 +242,13 @@ func FuzzForgedCookies(f *testing.F) {
 	f.Add("a.b")
 	f.Fuzz(func(t *testing.T, value string) {
 		if real[value] {
-			t.Skip()
+			return // one that we made
 		}
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Cookie", "oauthreg_browser="+value+"; oauthreg_session="+value)
 		for _, c := range r.Cookies() {
 			if real[c.Value] {
-				t.Skip()
+				return
 			}
 		}
 		if s.browserOf(r) != "" {
