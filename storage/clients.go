@@ -107,12 +107,6 @@ type storedClient struct {
 	incarnation, revision int64
 }
 
-// Client returns a client's record; see [oauthreg.Store].
-func (s *Store) Client(ctx context.Context, ref oauthreg.Ref) (oauthreg.Record, error) {
-	stored, err := s.client(ctx, "get client", ref)
-	return stored.Record, err
-}
-
 func (s *Store) client(ctx context.Context, doing string, ref oauthreg.Ref) (storedClient, error) {
 	var k storedClient
 	var w where
@@ -248,6 +242,9 @@ func (s *Store) UpdateClient(ctx context.Context, ref oauthreg.Ref, change func(
 			if err := forgetSecrets(ctx, c, gone); err != nil {
 				return false, err
 			}
+			if err := countClientChange(ctx, c); err != nil {
+				return false, err
+			}
 			return true, insertAudit(ctx, c)
 		}, nil
 	})
@@ -286,6 +283,9 @@ func (s *Store) DeleteClient(ctx context.Context, ref oauthreg.Ref, describe fun
 			if err := forgetSecrets(ctx, c, gone); err != nil {
 				return false, err
 			}
+			if err := countClientChange(ctx, c); err != nil {
+				return false, err
+			}
 			return true, insertAudit(ctx, c)
 		}, nil
 	})
@@ -311,6 +311,9 @@ func (s *Store) revise(ctx context.Context, doing string, ref oauthreg.Ref, plan
 			}
 			return err
 		})
+		// Whatever it says: a commit may have been made that was not confirmed.
+		s.records.forget(k.Client.ID)
+		s.outer.unsettle(k.Client.ID)
 		if !errors.Is(err, errRevised) {
 			return err
 		}

@@ -60,6 +60,13 @@ type Config struct {
 	// means 32.
 	RefreshGraceUses int
 
+	// ClientCacheAge is how long a change that someone else made to a client may
+	// go unnoticed by [Store.Client]: another process, or another Store. Changes
+	// made with this Store, or one of its [Store.WithTx], show at once. Tokens are compared with the database at every use, whoever
+	// changed their client. Zero means 1 second; negative, that clients are
+	// always read from the database. At most 1 minute.
+	ClientCacheAge time.Duration
+
 	// TablePrefix begins every table and index name: lower case letters,
 	// digits and underscores, first a letter, at most 24. Empty means
 	// "oauthreg_". It must not change once the tables exist.
@@ -99,6 +106,12 @@ func (cfg Config) check() (Config, error) {
 	case cfg.RefreshGraceUses < 0:
 		bad("RefreshGraceUses is negative; to allow no repetition set RefreshGrace to a negative duration")
 	}
+	switch {
+	case cfg.ClientCacheAge == 0:
+		cfg.ClientCacheAge = time.Second
+	case cfg.ClientCacheAge > time.Minute:
+		bad("ClientCacheAge is %v, more than a minute", cfg.ClientCacheAge)
+	}
 	if cfg.TablePrefix == "" {
 		cfg.TablePrefix = defaultPrefix
 	}
@@ -119,6 +132,8 @@ type Store struct {
 	cfg     Config
 	sealer  *sealer
 	clients *clientCache // nil: do not remember
+	records *recordCache // nil: do not remember
+	outer   *recordCache // of the store outside the host's transaction, nil outside of one
 	keys    *keyLock
 }
 
@@ -201,7 +216,7 @@ func New(db *gorm.DB, cfg Config) (*Store, error) {
 	sql := &statements{d: d, prefix: cfg.TablePrefix}
 	if inTransaction(db) {
 		s := newStore(&hostTx{db: session(db), sql: sql}, sql, cfg)
-		s.clients = nil
+		s.clients, s.records = nil, nil
 		return s, nil
 	}
 	return newStore(&hostDB{db: session(db), sql: sql}, sql, cfg), nil
@@ -214,6 +229,7 @@ func newStore(db backend, sql *statements, cfg Config) *Store {
 		cfg:     cfg,
 		sealer:  newSealer(cfg.EncryptionKeys),
 		clients: newClientCache(),
+		records: newRecordCache(cfg.ClientCacheAge),
 		keys:    newKeyLock(),
 	}
 }
@@ -232,7 +248,10 @@ func newStore(db backend, sql *statements, cfg Config) *Store {
 func (s *Store) WithTx(tx *gorm.DB) *Store {
 	t := *s
 	// What is uncommitted must not be remembered for others.
-	t.clients = nil
+	t.clients, t.records = nil, nil
+	if s.records != nil {
+		t.outer = s.records
+	}
 	d, err := dialectOf(tx)
 	switch {
 	case err != nil:
