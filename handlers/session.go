@@ -12,8 +12,8 @@ import (
 
 // Session is what the server keeps with a code and with every token made from
 // it: who the user is, how they signed in, and what the authorization request
-// bound. It is stored as JSON; changing a tag is a schema change. The zero value
-// is an empty session. Not safe for concurrent use: every read from the store
+// bound. Stores keep it in the form of session_codec.go. The zero value is an
+// empty session. Not safe for concurrent use: every read from the store
 // makes a new one.
 type Session struct {
 	// Subject is the user, or the client's client_id for client_credentials.

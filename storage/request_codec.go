@@ -1,8 +1,9 @@
 package storage
 
 import (
-	"bytes"
 	"context"
+	"encoding"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,23 +13,29 @@ import (
 	"github.com/ory/fosite"
 )
 
-// storedRequest is the first line of a request's column, before it is sealed;
-// the second is the session's JSON. Changing a tag is a schema change: raise V,
-// and keep reading every older V that may be in a database.
+// A request's column, before it is sealed, is a version, the request, and the
+// session. Texts and lists are preceded by their lengths. Whoever changes the
+// form raises the version, and keeps reading every older one that a released
+// program wrote.
 //
 // What the row itself has in columns is not repeated: the request's id (the
 // grant's), the client and the key.
-type storedRequest struct {
-	V           int                 `json:"v"`
-	RequestedAt time.Time           `json:"at"`
-	Scope       []string            `json:"scope,omitempty"`
-	Granted     []string            `json:"granted,omitempty"`
-	Audience    []string            `json:"aud,omitempty"`
-	GrantedAud  []string            `json:"granted_aud,omitempty"`
-	Form        map[string][]string `json:"form,omitempty"`
-}
+const storedRequestVersion = 2
 
-const storedRequestVersion = 1
+// How a session is stored: not at all, as the JSON of it, or in the form it has
+// itself ([encoding.BinaryAppender] and [encoding.BinaryUnmarshaler]), which
+// takes a tenth of the time.
+const (
+	sessionNone = iota
+	sessionJSON
+	sessionBinary
+)
+
+// ownForm is a session that has its own stored form.
+type ownForm interface {
+	encoding.BinaryAppender
+	encoding.BinaryUnmarshaler
+}
 
 // neverStored are form parameters that are, or carry, a live credential.
 var neverStored = map[string]bool{
@@ -77,34 +84,114 @@ func (s *Store) encode(ctx context.Context, r fosite.Requester) (*request, error
 	if q.clientID, err = s.clientIDOf(ctx, r.GetClient()); err != nil {
 		return nil, err
 	}
-	form := make(map[string][]string, len(r.GetRequestForm()))
-	for k, v := range r.GetRequestForm() {
-		if !neverStored[k] {
-			form[k] = v
-		}
-	}
-	head, err := json.Marshal(storedRequest{
-		V:           storedRequestVersion,
-		RequestedAt: r.GetRequestedAt().UTC(),
-		Scope:       r.GetRequestedScopes(),
-		Granted:     q.scopes,
-		Audience:    r.GetRequestedAudience(),
-		GrantedAud:  q.audience,
-		Form:        form,
-	})
-	if err != nil {
+	b := make([]byte, 0, 512)
+	b = append(b, storedRequestVersion)
+	if b, err = r.GetRequestedAt().UTC().AppendBinary(b); err != nil {
 		return nil, fmt.Errorf("encode request: %w", err)
 	}
-	session := []byte("null")
+	for _, list := range [...][]string{r.GetRequestedScopes(), q.scopes, r.GetRequestedAudience(), q.audience} {
+		b = appendList(b, list)
+	}
+	b = appendForm(b, r.GetRequestForm())
+	switch session := q.session.(type) {
+	case nil:
+		b = append(b, sessionNone)
+	case ownForm:
+		b, err = session.AppendBinary(append(b, sessionBinary))
+	default:
+		var text []byte
+		text, err = json.Marshal(session)
+		b = append(append(b, sessionJSON), text...)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encode session: %w", err)
+	}
 	if q.session != nil {
 		q.subject = q.session.GetSubject()
-		if session, err = json.Marshal(q.session); err != nil {
-			return nil, fmt.Errorf("encode session: %w", err)
+	}
+	q.plain = b
+	return q, nil
+}
+
+func appendText(b []byte, v string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
+}
+
+func appendList(b []byte, list []string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, v := range list {
+		b = appendText(b, v)
+	}
+	return b
+}
+
+// appendForm leaves out what is never stored.
+func appendForm(b []byte, form url.Values) []byte {
+	n := 0
+	for name := range form {
+		if !neverStored[name] {
+			n++
 		}
 	}
-	// JSON of encoding/json has no line breaks of its own.
-	q.plain = append(append(head, '\n'), session...)
-	return q, nil
+	b = binary.AppendUvarint(b, uint64(n))
+	for name, values := range form {
+		if !neverStored[name] {
+			b = appendList(appendText(b, name), values)
+		}
+	}
+	return b
+}
+
+// reader reads what the functions above append. After the first mistake it
+// reads nothing more.
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *reader) take(n uint64) []byte {
+	if r.bad || n > uint64(len(r.b)) {
+		r.bad = true
+		return nil
+	}
+	v := r.b[:n]
+	r.b = r.b[n:]
+	return v
+}
+
+// count reads a number of things that follow, each at least one byte long.
+func (r *reader) count() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if r.bad || n <= 0 || v > uint64(len(r.b)-n) {
+		r.bad = true
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) text() string { return string(r.take(r.count())) }
+
+// list is nil for an empty one.
+func (r *reader) list() []string {
+	n := r.count()
+	if n == 0 {
+		return nil
+	}
+	list := make([]string, 0, n)
+	for range n {
+		list = append(list, r.text())
+	}
+	return list
+}
+
+func (r *reader) form() url.Values {
+	form := url.Values{}
+	for range r.count() {
+		name := r.text()
+		form[name] = r.list()
+	}
+	return form
 }
 
 // expiresAt is the stored end of what the session says about a kind of token.
@@ -154,40 +241,42 @@ func (s *Store) decode(ctx context.Context, kind string, key, sealed []byte, id 
 	if err != nil {
 		return nil, err
 	}
-	head, body, ok := bytes.Cut(plain, []byte("\n"))
-	if !ok {
-		return nil, errors.New("decode request: no session")
+	in := reader{b: plain}
+	if version := in.take(1); in.bad || version[0] != storedRequestVersion {
+		return nil, errors.New("decode request: the stored form is not known to this program")
 	}
-	var st storedRequest
-	if err := json.Unmarshal(head, &st); err != nil {
+	r := &fosite.Request{ID: id}
+	if err := r.RequestedAt.UnmarshalBinary(in.take(15)); err != nil { // the length of UTC
 		return nil, fmt.Errorf("decode request: %w", err)
 	}
-	if st.V != storedRequestVersion {
-		return nil, fmt.Errorf("decode request: version %d is not known to this program", st.V)
+	r.RequestedScope, r.GrantedScope = in.list(), in.list()
+	r.RequestedAudience, r.GrantedAudience = in.list(), in.list()
+	r.Form = in.form()
+	how := in.take(1)
+	if in.bad {
+		return nil, errors.New("decode request: the stored form is damaged")
 	}
 	if session == nil || !session.GetExpiresAt(fosite.AuthorizeCode).IsZero() {
 		session = s.cfg.NewSession()
 	}
-	if err := json.Unmarshal(body, session); err != nil {
+	if err := decodeSession(how[0], in.b, session); err != nil {
 		return nil, fmt.Errorf("decode session: %w", err)
 	}
-	client, err := s.ownerClient(ctx, o)
-	if err != nil {
+	r.Session = session
+	if r.Client, err = s.ownerClient(ctx, o); err != nil {
 		return nil, err
 	}
-	form := url.Values(st.Form)
-	if form == nil {
-		form = url.Values{}
+	return r, nil
+}
+
+func decodeSession(kind byte, b []byte, session fosite.Session) error {
+	switch own, ok := session.(ownForm); {
+	case kind == sessionNone:
+		return nil
+	case kind == sessionJSON:
+		return json.Unmarshal(b, session)
+	case kind == sessionBinary && ok:
+		return own.UnmarshalBinary(b)
 	}
-	return &fosite.Request{
-		ID:                id,
-		RequestedAt:       st.RequestedAt,
-		Client:            client,
-		RequestedScope:    st.Scope,
-		GrantedScope:      st.Granted,
-		RequestedAudience: st.Audience,
-		GrantedAudience:   st.GrantedAud,
-		Form:              form,
-		Session:           session,
-	}, nil
+	return errors.New("it was stored by another type of session")
 }

@@ -1,0 +1,98 @@
+package handlers
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/ory/fosite"
+)
+
+// setAll sets every member of a struct, so that a new one is noticed here.
+func setAll(t *testing.T, v reflect.Value) {
+	t.Helper()
+	at := time.Date(2030, 1, 2, 3, 4, 5, 678901234, time.UTC)
+	for i := range v.NumField() {
+		f := v.Field(i)
+		name := v.Type().Field(i).Name
+		switch f.Interface().(type) {
+		case string:
+			f.SetString("value of " + name)
+		case []string:
+			f.Set(reflect.ValueOf([]string{name, "", "b"}))
+		case time.Time:
+			f.Set(reflect.ValueOf(at.Add(time.Duration(i) * time.Hour)))
+		case bool:
+			f.SetBool(true)
+		case map[fosite.TokenType]time.Time:
+			f.Set(reflect.ValueOf(map[fosite.TokenType]time.Time{fosite.AccessToken: at, fosite.RefreshToken: at.Add(time.Hour)}))
+		case *claimsRequest:
+			f.Set(reflect.ValueOf(&claimsRequest{
+				IDToken:  map[string]*claimRequest{"acr": {Essential: true, Values: []json.RawMessage{json.RawMessage(`"a"`)}}},
+				Userinfo: map[string]*claimRequest{"name": nil},
+			}))
+		default:
+			t.Fatalf("%s has a type this test does not know", name)
+		}
+	}
+}
+
+func TestSessionCodec(t *testing.T) {
+	full := new(Session)
+	setAll(t, reflect.ValueOf(full).Elem())
+	for name, want := range map[string]*Session{"full": full, "empty": {}, "client": {Subject: "c", ForClient: true}} {
+		b, err := want.AppendBinary(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := &Session{Subject: "something else", AMR: []string{"x"}}
+		if err := got.UnmarshalBinary(b); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s:\ngot  %+v\nwant %+v", name, got, want)
+		}
+		for n := range b { // cut short anywhere, or a later version
+			_ = new(Session).UnmarshalBinary(b[:n]) // must not panic
+		}
+		b[0]++
+		if new(Session).UnmarshalBinary(b) == nil {
+			t.Error("another version is accepted")
+		}
+	}
+	// A member that a later program adds is passed over.
+	b, err := full.AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := new(Session)
+	if err := got.UnmarshalBinary(append(b, 200, 2, 'x', 'y')); err != nil || !reflect.DeepEqual(got, full) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func BenchmarkSessionCodec(b *testing.B) {
+	at := time.Now()
+	s := &Session{Subject: "alice", Expires: map[fosite.TokenType]time.Time{fosite.AccessToken: at}, SessionID: "sid", AuthTime: at, AMR: []string{"pwd"}, GrantedAt: at, RefreshUntil: at}
+	stored, err := s.AppendBinary(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("append", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := s.AppendBinary(make([]byte, 0, 256)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("unmarshal", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := new(Session).UnmarshalBinary(stored); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
