@@ -20,8 +20,8 @@ var errClosed = fmt.Errorf("%w: the store is closed", oauthreg.ErrUnavailable)
 
 // writer is the one connection of our own SQLite that writes, with group
 // commit: whoever comes while a transaction is being committed waits, and all
-// who wait share the next one, so that one flush to disk serves them all. Each
-// runs in a savepoint of its own and is answered after the commit.
+// who wait share the next one, so that one flush to disk serves them all. One
+// that fails takes nobody with it, and all are answered after the commit.
 //
 // There is no goroutine for it. The first to come leads: it runs the group it
 // finds waiting, itself included, and then hands the lead to the first of those
@@ -144,6 +144,9 @@ func (w *writer) commit(group []*job) {
 
 // transact returns an error when nothing of the group was written. What
 // concerns one function alone goes into its job.
+//
+// Functions seldom fail, so they run without savepoints at first. When one
+// does, nothing is written, and all run again, each in a savepoint.
 func (w *writer) transact(live []*job) error {
 	// The statements are short and must not be torn by a caller's deadline.
 	ctx := context.WithoutCancel(live[0].ctx)
@@ -154,23 +157,32 @@ func (w *writer) transact(live []*job) error {
 	if _, err := c.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return w.rollback(ctx, c, err) // should an earlier one be stuck
 	}
-	wrote := false
+	wrote := true
 	for _, j := range live {
-		if len(live) == 1 {
-			wrote = w.run(j, c)
+		if wrote = w.run(j, c); !wrote {
 			break
 		}
-		if _, err := c.exec(ctx, "SAVEPOINT job"); err != nil {
+	}
+	if !wrote && len(live) > 1 {
+		if _, err := c.exec(ctx, "ROLLBACK"); err != nil {
 			return w.rollback(ctx, c, err)
 		}
-		end := "RELEASE job"
-		if w.run(j, c) {
-			wrote = true
-		} else {
-			end = "ROLLBACK TO job"
-		}
-		if _, err := c.exec(ctx, end); err != nil {
+		if _, err := c.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 			return w.rollback(ctx, c, err)
+		}
+		for _, j := range live {
+			if _, err := c.exec(ctx, "SAVEPOINT job"); err != nil {
+				return w.rollback(ctx, c, err)
+			}
+			end := "RELEASE job"
+			if w.run(j, c) {
+				wrote = true
+			} else {
+				end = "ROLLBACK TO job"
+			}
+			if _, err := c.exec(ctx, end); err != nil {
+				return w.rollback(ctx, c, err)
+			}
 		}
 	}
 	if !wrote {

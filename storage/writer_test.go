@@ -185,6 +185,15 @@ func TestGroupCommitEndedContext(t *testing.T) {
 // A commit that fails fails everyone in the group.
 func TestGroupCommitFailedCommit(t *testing.T) {
 	s := openTest(t, "file", testConfig(newClock()))
+	// A deferred constraint is checked by the commit.
+	w := s.db.(*sqliteDB).writer
+	for _, statement := range []string{
+		"PRAGMA foreign_keys = ON", "CREATE TABLE parents (id INTEGER PRIMARY KEY)",
+		"CREATE TABLE children (parent INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED)",
+	} {
+		_, err := w.conn.ExecContext(t.Context(), statement)
+		must(t, err)
+	}
 	release := hold(t, s)
 	var wg sync.WaitGroup
 	var failed atomic.Int32
@@ -192,8 +201,7 @@ func TestGroupCommitFailedCommit(t *testing.T) {
 		wg.Go(func() {
 			err := s.db.write(t.Context(), func(ctx context.Context, c conn) error {
 				if i == 5 {
-					// Ends the transaction behind the writer's back.
-					_, err := c.exec(ctx, "ROLLBACK")
+					_, err := c.exec(ctx, "INSERT INTO children (parent) VALUES (1)")
 					return err
 				}
 				return addCounter(fmt.Sprint(i))(ctx, c)
