@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 
@@ -72,21 +73,17 @@ func (s *Store) GetAccessTokenSession(ctx context.Context, signature string, ses
 	key := digest(signature)
 	now := micros(s.now())
 	var (
-		o      owner
-		id     string
-		sealed []byte
+		id, clientID string
+		incarnation  sql.NullInt64
+		sealed       []byte
+		grantEnd     sql.NullInt64
 	)
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
-		// A token without a grant belongs to the client as it was when the
-		// token was issued, not to another that was given its id later.
-		found, err := c.one(ctx, "SELECT a.request, a.grant_id, "+ownerColumns+`
-			FROM oauthreg_access_tokens a
-			JOIN oauthreg_clients c ON c.id = a.client_id
-			LEFT JOIN oauthreg_grants g ON g.id = a.grant_id
-			WHERE a.signature = ? AND a.expires_at > ? AND c.suspended_at IS NULL
-			AND (a.incarnation = c.incarnation OR a.incarnation IS NULL AND g.revoked_at IS NULL AND g.expires_at > ?)`,
-			[]any{key, now, now}, append([]any{&sealed, &id}, o.dest()...)...)
-		if err == nil && !found {
+		found, err := c.one(ctx, `SELECT a.request, a.grant_id, a.client_id, a.incarnation,
+			CASE WHEN a.incarnation IS NULL THEN `+liveGrantEnd+` END
+			FROM oauthreg_access_tokens a WHERE a.signature = ? AND a.expires_at > ?`,
+			[]any{key, now}, &sealed, &id, &clientID, &incarnation, &grantEnd)
+		if err == nil && (!found || !incarnation.Valid && grantEnd.Int64 <= now) {
 			return fosite.ErrNotFound
 		}
 		return err
@@ -94,7 +91,16 @@ func (s *Store) GetAccessTokenSession(ctx context.Context, signature string, ses
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.decode(ctx, sealAccess, key, sealed, id, o, session)
+	holder, err := s.holder(ctx, doing, clientID)
+	if err != nil {
+		return nil, err
+	}
+	// A token without a grant belongs to the client as it was when the token was
+	// issued, not to another that was given its id later.
+	if incarnation.Valid && incarnation.Int64 != holder.incarnation {
+		return nil, fosite.ErrNotFound
+	}
+	r, err := s.decode(ctx, sealAccess, key, sealed, id, holder, session)
 	if err != nil {
 		return nil, explain(doing, err)
 	}

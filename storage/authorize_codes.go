@@ -181,20 +181,17 @@ func (s *Store) code(ctx context.Context, signature, column, kind string, sessio
 	key := digest(signature)
 	now := micros(s.now())
 	var (
-		o       owner
-		id      string
-		sealed  []byte
-		expires int64
-		used    sql.NullInt64
+		id, clientID string
+		sealed       []byte
+		expires      int64
+		used         sql.NullInt64
+		grantEnd     sql.NullInt64
 	)
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
-		found, err := c.one(ctx, "SELECT a."+column+", a.grant_id, a.expires_at, a.used_at, "+ownerColumns+`
-			FROM oauthreg_authorize_codes a
-			JOIN oauthreg_clients c ON c.id = a.client_id
-			JOIN oauthreg_grants g ON g.id = a.grant_id
-			WHERE a.signature = ? AND c.suspended_at IS NULL AND g.revoked_at IS NULL AND g.expires_at > ?`,
-			[]any{key, now}, append([]any{&sealed, &id, &expires, &used}, o.dest()...)...)
-		if err == nil && (!found || sealed == nil || !used.Valid && expires <= now) {
+		found, err := c.one(ctx, "SELECT a."+column+", a.grant_id, a.client_id, a.expires_at, a.used_at, "+liveGrantEnd+`
+			FROM oauthreg_authorize_codes a WHERE a.signature = ?`,
+			[]any{key}, &sealed, &id, &clientID, &expires, &used, &grantEnd)
+		if err == nil && (!found || grantEnd.Int64 <= now || sealed == nil || !used.Valid && expires <= now) {
 			return fosite.ErrNotFound
 		}
 		return err
@@ -202,7 +199,11 @@ func (s *Store) code(ctx context.Context, signature, column, kind string, sessio
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.decode(ctx, kind, key, sealed, id, o, session)
+	holder, err := s.holder(ctx, doing, clientID)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.decode(ctx, kind, key, sealed, id, holder, session)
 	if err != nil {
 		return nil, explain(doing, err)
 	}

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -139,23 +140,16 @@ func (s *Store) GetClient(ctx context.Context, id string) (fosite.Client, error)
 	if id == "" {
 		return nil, fosite.ErrNotFound
 	}
-	var o owner
-	err := s.read(ctx, "get client", func(ctx context.Context, c conn) error {
-		found, err := c.one(ctx, "SELECT "+ownerColumns+" FROM oauthreg_clients c WHERE c.client_id = ? AND c.suspended_at IS NULL",
-			[]any{id}, o.dest()...)
-		if err == nil && !found {
-			return fosite.ErrNotFound
-		}
-		return err
-	})
-	if err != nil {
+	known, err := s.known(ctx, "get client", oauthreg.ByClientID(id))
+	switch {
+	case errors.Is(err, oauthreg.ErrNotFound):
+		return nil, fosite.ErrNotFound
+	case err != nil:
 		return nil, err
+	case known.Client.Suspended():
+		return nil, fosite.ErrNotFound
 	}
-	client, err := s.loadClient(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	return client, nil
+	return known.client, nil
 }
 
 // clientIDOf is the internal id of a fosite client of any type.
@@ -183,96 +177,36 @@ func (s *Store) clientIDOf(ctx context.Context, client fosite.Client) (string, e
 	return internal, err
 }
 
-// ownerClient is the client object for a stored request: the one that the
-// request being answered has already, if it is the same client, otherwise one
-// from the database.
-func (s *Store) ownerClient(ctx context.Context, o owner) (fosite.Client, error) {
+// holder finds the client that holds a code or a token, by its internal id:
+// [fosite.ErrNotFound] when it is suspended or gone.
+func (s *Store) holder(ctx context.Context, doing, id string) (*knownClient, error) {
+	known, err := s.known(ctx, doing, oauthreg.ByID(id))
+	switch {
+	case errors.Is(err, oauthreg.ErrNotFound):
+		return nil, fosite.ErrNotFound
+	case err != nil:
+		return nil, err
+	case known.Client.Suspended():
+		return nil, fosite.ErrNotFound
+	}
+	return known, nil
+}
+
+// asFosite is the client object for a stored request: the one that the request
+// being answered has already, if it is the same client.
+func (k *knownClient) asFosite(ctx context.Context) fosite.Client {
 	if r, ok := ctx.Value(fosite.AccessRequestContextKey).(fosite.AccessRequester); ok && r != nil {
 		switch have := r.GetClient().(type) {
 		case nil:
 		case interface{ RegistryID() string }:
-			if have.RegistryID() == o.id {
-				return have.(fosite.Client), nil
+			if have.RegistryID() == k.Client.ID {
+				return have.(fosite.Client)
 			}
 		default:
-			if have.GetID() == o.clientID {
-				return have, nil
+			if have.GetID() == k.Client.ClientID {
+				return have
 			}
 		}
 	}
-	return s.loadClient(ctx, o)
-}
-
-// loadClient returns the client that a query has just named, from memory if it
-// is unchanged.
-func (s *Store) loadClient(ctx context.Context, o owner) (*Client, error) {
-	if c := s.clients.get(o); c != nil {
-		return c, nil
-	}
-	var reg oauthreg.Client
-	var data []byte
-	var now owner
-	err := s.read(ctx, "load client", func(ctx context.Context, c conn) error {
-		found, err := c.one(ctx, "SELECT "+ownerColumns+", c.data FROM oauthreg_clients c WHERE c.id = ? AND c.suspended_at IS NULL",
-			[]any{o.id}, append(now.dest(), &data)...)
-		if err == nil && !found { // deleted or suspended a moment ago
-			return fosite.ErrNotFound
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(data, &reg); err != nil {
-		return nil, explain("load client", err)
-	}
-	client := newClient(reg)
-	s.clients.put(now, client)
-	return client, nil
-}
-
-// clientCache remembers decoded clients. It is never stale: who asks has just
-// read the client's revision, together with what he is reading it for.
-type clientCache struct {
-	mu   sync.RWMutex
-	byID map[string]cachedClient
-}
-
-type cachedClient struct {
-	incarnation, revision int64
-	client                *Client
-}
-
-// maxCachedClients bounds the memory; a client is a few kilobytes.
-const maxCachedClients = 4096
-
-func newClientCache() *clientCache {
-	return &clientCache{byID: make(map[string]cachedClient)}
-}
-
-func (k *clientCache) get(o owner) *Client {
-	if k == nil {
-		return nil
-	}
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	if e := k.byID[o.id]; e.client != nil && e.incarnation == o.incarnation && e.revision == o.revision {
-		return e.client
-	}
-	return nil
-}
-
-func (k *clientCache) put(o owner, client *Client) {
-	if k == nil {
-		return
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if _, ok := k.byID[o.id]; !ok && len(k.byID) >= maxCachedClients {
-		for id := range k.byID { // any one
-			delete(k.byID, id)
-			break
-		}
-	}
-	k.byID[o.id] = cachedClient{o.incarnation, o.revision, client}
+	return k.client
 }

@@ -23,13 +23,23 @@ type recordCache struct {
 	// cleared counts what was forgotten: a record that was read before may be
 	// older than what was forgotten, and is not remembered.
 	cleared uint64
-	records map[string]oauthreg.Record // by client_id
-	clients map[string]string          // client_id by id
+	clients map[string]*knownClient // by client_id
+	ids     map[string]string       // client_id by id
 	// unsettled are the ids of clients that a transaction of the host changed,
 	// and since when. Nobody says when the host commits, so these are not
 	// answered from memory for a while.
 	unsettled map[string]time.Time
 }
+
+// knownClient is a client as it was read. It is shared, and never changed.
+type knownClient struct {
+	oauthreg.Record
+	incarnation int64
+	client      *Client // as fosite sees it
+}
+
+// maxCachedClients bounds the memory of a cache; a client is a few kilobytes.
+const maxCachedClients = 4096
 
 // settled is after what time a host's transaction is taken to be over.
 const settled = 10 * time.Minute
@@ -49,23 +59,24 @@ func newRecordCache(age time.Duration) *recordCache {
 
 func (k *recordCache) clear() {
 	k.cleared++
-	k.records, k.clients = make(map[string]oauthreg.Record), make(map[string]string)
+	k.clients, k.ids = make(map[string]*knownClient), make(map[string]string)
 }
 
-// get returns a copy of the record that ref names, if it is remembered.
-func (k *recordCache) get(ref oauthreg.Ref) (oauthreg.Record, bool) {
+// get returns what is remembered of the client that ref names; nil when that is
+// nothing, and the database has to tell whether there is one.
+func (k *recordCache) get(ref oauthreg.Ref) *knownClient {
 	k.mu.RLock()
+	defer k.mu.RUnlock()
 	clientID := ref.ClientID
 	if clientID == "" {
-		clientID = k.clients[ref.ID]
+		clientID = k.ids[ref.ID]
 	}
-	rec, ok := k.records[clientID]
-	k.mu.RUnlock()
-	if !ok || ref.ID != "" && rec.Client.ID != ref.ID ||
-		ref.OrgID != "" && rec.Client.OrgID != ref.OrgID || ref.ProjectID != "" && rec.Client.ProjectID != ref.ProjectID {
-		return oauthreg.Record{}, false // the database tells whether there is one
+	known := k.clients[clientID]
+	if known == nil || ref.ID != "" && known.Client.ID != ref.ID ||
+		ref.OrgID != "" && known.Client.OrgID != ref.OrgID || ref.ProjectID != "" && known.Client.ProjectID != ref.ProjectID {
+		return nil
 	}
-	return cloneRecord(rec), true
+	return known
 }
 
 // look reads the count of changes when that is due, and forgets everything when
@@ -95,26 +106,25 @@ func (k *recordCache) look(read func() (int64, error)) (cleared uint64, err erro
 	return k.cleared, nil
 }
 
-// put remembers a record that was read after cleared was what it is.
-func (k *recordCache) put(cleared uint64, rec oauthreg.Record) {
-	rec = cloneRecord(rec)
+// put remembers a client that was read after cleared was what it is.
+func (k *recordCache) put(cleared uint64, known *knownClient) {
+	id, clientID := known.Client.ID, known.Client.ClientID
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if cleared != k.cleared {
 		return
 	}
-	if since, ok := k.unsettled[rec.Client.ID]; ok && time.Since(since) <= settled {
+	if since, ok := k.unsettled[id]; ok && time.Since(since) <= settled {
 		return
 	}
-	if _, ok := k.records[rec.Client.ClientID]; !ok && len(k.records) >= maxCachedClients {
-		for id, r := range k.records { // any one
-			delete(k.records, id)
-			delete(k.clients, r.Client.ID)
+	if _, ok := k.clients[clientID]; !ok && len(k.clients) >= maxCachedClients {
+		for other, c := range k.clients { // any one
+			delete(k.clients, other)
+			delete(k.ids, c.Client.ID)
 			break
 		}
 	}
-	k.records[rec.Client.ClientID] = rec
-	k.clients[rec.Client.ID] = rec.Client.ClientID
+	k.clients[clientID], k.ids[id] = known, clientID
 }
 
 // forget drops the client with that id.
@@ -129,8 +139,8 @@ func (k *recordCache) forget(id string) {
 
 func (k *recordCache) drop(id string) {
 	k.cleared++
-	delete(k.records, k.clients[id])
-	delete(k.clients, id)
+	delete(k.clients, k.ids[id])
+	delete(k.ids, id)
 }
 
 // unsettle is forget for a change that is not committed yet.
@@ -163,33 +173,45 @@ func cloneRecord(rec oauthreg.Record) oauthreg.Record {
 // Client returns a client's record; see [oauthreg.Store]. It may come from
 // memory: see [Config.ClientCacheAge].
 func (s *Store) Client(ctx context.Context, ref oauthreg.Ref) (oauthreg.Record, error) {
-	const doing = "get client"
-	if s.records == nil {
-		stored, err := s.client(ctx, doing, ref)
-		return stored.Record, err
-	}
-	if err := ctx.Err(); err != nil {
-		return oauthreg.Record{}, err
-	}
-	cleared, err := s.records.look(func() (n int64, err error) {
-		err = s.read(context.WithoutCancel(ctx), doing, func(ctx context.Context, c conn) error {
-			_, err := c.one(ctx, "SELECT n FROM oauthreg_counters WHERE name = ?", []any{clientChanges}, &n)
-			return err
-		})
-		return n, err
-	})
+	known, err := s.known(ctx, "get client", ref)
 	if err != nil {
 		return oauthreg.Record{}, err
 	}
-	if rec, ok := s.records.get(ref); ok {
-		return rec, nil
+	return cloneRecord(known.Record), nil
+}
+
+// known finds a client in memory or in the database: [oauthreg.ErrNotFound]
+// when there is none.
+func (s *Store) known(ctx context.Context, doing string, ref oauthreg.Ref) (*knownClient, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var cleared uint64
+	if s.records != nil {
+		var err error
+		cleared, err = s.records.look(func() (n int64, err error) {
+			err = s.read(context.WithoutCancel(ctx), doing, func(ctx context.Context, c conn) error {
+				_, err := c.one(ctx, "SELECT n FROM oauthreg_counters WHERE name = ?", []any{clientChanges}, &n)
+				return err
+			})
+			return n, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if known := s.records.get(ref); known != nil {
+			return known, nil
+		}
 	}
 	stored, err := s.client(ctx, doing, ref)
 	if err != nil {
-		return oauthreg.Record{}, err
+		return nil, err
 	}
-	s.records.put(cleared, stored.Record)
-	return stored.Record, nil
+	known := &knownClient{Record: stored.Record, incarnation: stored.incarnation, client: newClient(stored.Client.Clone())}
+	if s.records != nil {
+		s.records.put(cleared, known)
+	}
+	return known, nil
 }
 
 // countClientChange is part of every transaction that changes or deletes a client.

@@ -121,9 +121,9 @@ func TestClientCacheUnreachable(t *testing.T) {
 	k := newRecordCache(time.Millisecond)
 	cleared, err := k.look(func() (int64, error) { return 1, nil })
 	must(t, err)
-	rec := oauthreg.Record{Client: oauthreg.Client{ID: "id", ClientID: "cid"}}
+	rec := &knownClient{Record: oauthreg.Record{Client: oauthreg.Client{ID: "id", ClientID: "cid"}}}
 	k.put(cleared, rec)
-	if _, ok := k.get(oauthreg.ByID("id")); !ok {
+	if k.get(oauthreg.ByID("id")) == nil {
 		t.Fatal("not remembered")
 	}
 	time.Sleep(5 * time.Millisecond)
@@ -132,11 +132,11 @@ func TestClientCacheUnreachable(t *testing.T) {
 	if _, err := k.look(func() (int64, error) { return 2, nil }); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := k.get(oauthreg.ByID("id")); ok {
+	if k.get(oauthreg.ByID("id")) != nil {
 		t.Error("what was changed is remembered")
 	}
 	k.put(cleared, rec) // read before that
-	if _, ok := k.get(oauthreg.ByID("id")); ok {
+	if k.get(oauthreg.ByID("id")) != nil {
 		t.Error("what was read before the change is remembered")
 	}
 }
@@ -144,9 +144,9 @@ func TestClientCacheUnreachable(t *testing.T) {
 func TestClientCacheIsBounded(t *testing.T) {
 	k := newRecordCache(time.Minute)
 	for range maxCachedClients + 100 {
-		k.put(k.cleared, oauthreg.Record{Client: oauthreg.Client{ID: unique("id"), ClientID: unique("cid")}})
+		k.put(k.cleared, &knownClient{Record: oauthreg.Record{Client: oauthreg.Client{ID: unique("id"), ClientID: unique("cid")}}})
 	}
-	if len(k.records) != maxCachedClients || len(k.clients) != maxCachedClients {
-		t.Errorf("got %d records and %d ids, want %d", len(k.records), len(k.clients), maxCachedClients)
+	if len(k.clients) != maxCachedClients || len(k.ids) != maxCachedClients {
+		t.Errorf("got %d records and %d ids, want %d", len(k.clients), len(k.ids), maxCachedClients)
 	}
 }

@@ -217,26 +217,11 @@ func isClientCredentials(r fosite.Requester) bool {
 	return len(g) == 1 && g[0] == "client_credentials" && !form.Has("response_type")
 }
 
-// owner is what a query says about the client of a stored request.
-type owner struct {
-	id          string
-	clientID    string
-	incarnation int64
-	revision    int64
-}
-
-// ownerColumns are scanned into owner; the query names the clients table c.
-const ownerColumns = "c.id, c.client_id, c.incarnation, c.revision"
-
-func (o *owner) dest() []any {
-	return []any{&o.id, &o.clientID, &o.incarnation, &o.revision}
-}
-
 // decode makes a new request of what a row holds. The session goes into
 // session if that may be written to: it is not nil and not the live session of
 // a request that is being answered, which has an authorization code's end.
 // Otherwise it goes into a new one.
-func (s *Store) decode(ctx context.Context, kind string, key, sealed []byte, id string, o owner, session fosite.Session) (*fosite.Request, error) {
+func (s *Store) decode(ctx context.Context, kind string, key, sealed []byte, id string, holder *knownClient, session fosite.Session) (*fosite.Request, error) {
 	plain, err := s.sealer.open(kind, key, sealed)
 	if err != nil {
 		return nil, err
@@ -263,9 +248,7 @@ func (s *Store) decode(ctx context.Context, kind string, key, sealed []byte, id 
 		return nil, fmt.Errorf("decode session: %w", err)
 	}
 	r.Session = session
-	if r.Client, err = s.ownerClient(ctx, o); err != nil {
-		return nil, err
-	}
+	r.Client = holder.asFosite(ctx)
 	return r, nil
 }
 

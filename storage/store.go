@@ -61,10 +61,11 @@ type Config struct {
 	RefreshGraceUses int
 
 	// ClientCacheAge is how long a change that someone else made to a client may
-	// go unnoticed by [Store.Client]: another process, or another Store. Changes
-	// made with this Store, or one of its [Store.WithTx], show at once. Tokens are compared with the database at every use, whoever
-	// changed their client. Zero means 1 second; negative, that clients are
-	// always read from the database. At most 1 minute.
+	// go unnoticed, its suspension and its deletion included: another process,
+	// or another Store. Changes made with this Store, or one of its
+	// [Store.WithTx], show at once; so does the revocation of grants and tokens,
+	// whoever made it. Zero means 1 second; negative, that clients are read from
+	// the database at every use. At most 1 minute.
 	ClientCacheAge time.Duration
 
 	// TablePrefix begins every table and index name: lower case letters,
@@ -131,7 +132,6 @@ type Store struct {
 	sql     *statements
 	cfg     Config
 	sealer  *sealer
-	clients *clientCache // nil: do not remember
 	records *recordCache // nil: do not remember
 	outer   *recordCache // of the store outside the host's transaction, nil outside of one
 	keys    *keyLock
@@ -216,7 +216,7 @@ func New(db *gorm.DB, cfg Config) (*Store, error) {
 	sql := &statements{d: d, prefix: cfg.TablePrefix}
 	if inTransaction(db) {
 		s := newStore(&hostTx{db: session(db), sql: sql}, sql, cfg)
-		s.clients, s.records = nil, nil
+		s.records = nil
 		return s, nil
 	}
 	return newStore(&hostDB{db: session(db), sql: sql}, sql, cfg), nil
@@ -228,7 +228,6 @@ func newStore(db backend, sql *statements, cfg Config) *Store {
 		sql:     sql,
 		cfg:     cfg,
 		sealer:  newSealer(cfg.EncryptionKeys),
-		clients: newClientCache(),
 		records: newRecordCache(cfg.ClientCacheAge),
 		keys:    newKeyLock(),
 	}
@@ -248,7 +247,7 @@ func newStore(db backend, sql *statements, cfg Config) *Store {
 func (s *Store) WithTx(tx *gorm.DB) *Store {
 	t := *s
 	// What is uncommitted must not be remembered for others.
-	t.clients, t.records = nil, nil
+	t.records = nil
 	if s.records != nil {
 		t.outer = s.records
 	}
