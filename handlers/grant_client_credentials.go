@@ -32,6 +32,7 @@ func (g *clientCredentialsGrant) check(_ context.Context, r fosite.AccessRequest
 	if err != nil {
 		return err
 	}
+	r.SetID(newGrantID())
 	r.SetSession(&Session{Subject: client.ClientID, ForClient: true})
 	setGranted(r, scopes, scopes, resources, resources)
 	return nil

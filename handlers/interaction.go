@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/ory/fosite"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
@@ -260,7 +259,7 @@ func (s *Server) keep(w http.ResponseWriter, r *http.Request, client *oauthreg.C
 	if in == nil {
 		in = &interaction{pending: pending{Params: *p}}
 		in.Interaction = oauthreg.Interaction{
-			Handle: rand.Text() + rand.Text(), Browser: s.browser(w, r), ClientID: client.ID,
+			Handle: timeOrder(now) + "." + rand.Text() + rand.Text(), Browser: s.browser(w, r), ClientID: client.ID,
 			CreatedAt: now.Truncate(time.Millisecond), ExpiresAt: now.Add(s.cfg.InteractionLifetime),
 		}
 		in.decider(login)
@@ -354,7 +353,7 @@ func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login 
 	expires := now.Add(s.lifetimes(client).AuthorizationCode)
 
 	request := fosite.NewAuthorizeRequest()
-	request.ID = uuid.NewString()
+	request.ID = newGrantID()
 	request.RequestedAt = now
 	request.Client = &engineClient{reg: client}
 	request.RedirectURI = target

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/ory/fosite"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
@@ -175,6 +176,10 @@ func (s *Server) newAccess(ctx context.Context, r fosite.AccessRequester, withRe
 	}
 	return t, nil
 }
+
+// newGrantID names a grant, or the request of a client for itself. Ids made
+// together lie together in the store's indexes.
+func newGrantID() string { return uuid.Must(uuid.NewV7()).String() } // fails only with crypto/rand, which does not
 
 // wholeSecond rounds up, so that the seconds we promise are never more than the
 // seconds there are.

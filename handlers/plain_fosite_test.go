@@ -111,7 +111,8 @@ func (s *plainServer) target(t testing.TB) *target {
 		config: func() reflect.Value { return reflect.ValueOf(s.cfg).Elem() },
 		keys:   func(context.Context) []jose.JSONWebKey { return s.published() },
 		rotate: func(context.Context) { s.rotate() },
-		stored: func(ctx context.Context, signature string) (fosite.Requester, error) {
+		stored: func(ctx context.Context, token string) (fosite.Requester, error) {
+			_, signature, _ := strings.Cut(token, ".")
 			return s.store.GetRefreshTokenSession(ctx, signature, s.session(""))
 		},
 	}

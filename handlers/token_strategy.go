@@ -6,23 +6,29 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"strings"
+	"time"
 
 	"github.com/ory/fosite"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
 )
 
-// Every code and opaque token is <prefix><random>.<MAC>: 256 random bits and an
-// HMAC-SHA-256 over prefix and random part. The prefix tells kinds apart (for
-// secret scanners, and so that one kind is never taken for another). The store
-// sees the MAC alone, as its key, and keeps a digest of that.
+// Every code and opaque token is <prefix><body>.<MAC>: the time it was made, in
+// milliseconds, and 256 random bits, and an HMAC-SHA-256 over prefix and body.
+// The prefix tells kinds apart (for secret scanners, and so that one kind is
+// never taken for another). The store is given the time and the MAC, and keeps
+// a digest; the time lets it write what was made together to one place.
 const (
 	prefixCode    = "oac_"
 	prefixAccess  = "oat_"
 	prefixRefresh = "ort_"
 
 	tokenPart = 43 // 32 bytes in base64url without padding
+	timeSize  = 6  // bytes of a token's time
+	timePart  = 8  // the same in base64url
+	bodyPart  = 51 // time and random part in base64url
 )
 
 var strictBase64 = base64.RawURLEncoding.Strict()
@@ -32,41 +38,52 @@ var strictBase64 = base64.RawURLEncoding.Strict()
 // looked up, and nothing is revoked, for a made-up value.
 type tokenStrategy struct {
 	keys [][]byte // first makes, all verify
+	now  func() time.Time
 	jwt  func(ctx context.Context, r fosite.Requester) (string, error)
 }
 
-func (t *tokenStrategy) mac(key []byte, prefix string, random []byte) []byte {
+func (t *tokenStrategy) mac(key []byte, prefix string, body []byte) []byte {
 	h := hmac.New(sha256.New, key)
 	h.Write([]byte(prefix))
-	h.Write(random)
+	h.Write(body)
 	return h.Sum(nil)
 }
 
-func (t *tokenStrategy) generate(prefix string) (token, signature string) {
-	var random [32]byte
-	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
-	signature = strictBase64.EncodeToString(t.mac(t.keys[0], prefix, random[:]))
-	return prefix + strictBase64.EncodeToString(random[:]) + "." + signature, signature
+// timeOrder is the time in milliseconds in the form in which it begins what
+// stores are to write in the order it was made.
+func timeOrder(at time.Time) string {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(at.UnixMilli()))
+	return strictBase64.EncodeToString(b[2:])
 }
 
-// signature returns the MAC part of a token of that kind made here, else "".
-// There is one spelling of a token: anything else does not pass.
+func (t *tokenStrategy) generate(prefix string) (token, signature string) {
+	var body [2 + timeSize + 32]byte
+	binary.BigEndian.PutUint64(body[:], uint64(t.now().UnixMilli()))
+	_, _ = rand.Read(body[2+timeSize:]) // never fails (crypto/rand)
+	text := strictBase64.EncodeToString(body[2:])
+	mac := strictBase64.EncodeToString(t.mac(t.keys[0], prefix, body[2:]))
+	return prefix + text + "." + mac, text[:timePart] + "." + mac
+}
+
+// signature returns what the store knows a token of that kind by that was made
+// here, else "". There is one spelling of a token: anything else does not pass.
 func (t *tokenStrategy) signature(prefix, token string) string {
 	rest, ok := strings.CutPrefix(token, prefix)
-	if !ok || len(rest) != 2*tokenPart+1 || rest[tokenPart] != '.' {
+	if !ok || len(rest) != bodyPart+1+tokenPart || rest[bodyPart] != '.' {
 		return ""
 	}
-	random, err := strictBase64.DecodeString(rest[:tokenPart])
+	body, err := strictBase64.DecodeString(rest[:bodyPart])
 	if err != nil {
 		return ""
 	}
-	mac, err := strictBase64.DecodeString(rest[tokenPart+1:])
+	mac, err := strictBase64.DecodeString(rest[bodyPart+1:])
 	if err != nil {
 		return ""
 	}
 	for _, key := range t.keys {
-		if hmac.Equal(mac, t.mac(key, prefix, random)) {
-			return rest[tokenPart+1:]
+		if hmac.Equal(mac, t.mac(key, prefix, body)) {
+			return rest[:timePart] + rest[bodyPart:]
 		}
 	}
 	return ""

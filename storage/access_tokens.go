@@ -26,7 +26,7 @@ func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, 
 	if err != nil {
 		return explain(doing, err)
 	}
-	key := digest(signature)
+	key := rowKey(signature)
 	sealed, err := s.sealer.seal(sealAccess, key, q.plain)
 	if err != nil {
 		return explain(doing, err)
@@ -70,7 +70,7 @@ func (s *Store) GetAccessTokenSession(ctx context.Context, signature string, ses
 	if signature == "" {
 		return nil, fosite.ErrNotFound
 	}
-	key := digest(signature)
+	key := rowKey(signature)
 	now := micros(s.now())
 	var (
 		id, clientID string
@@ -113,7 +113,7 @@ func (s *Store) DeleteAccessTokenSession(ctx context.Context, signature string) 
 	if signature == "" {
 		return nil
 	}
-	key := digest(signature)
+	key := rowKey(signature)
 	return s.do(ctx, "delete access token", func(ctx context.Context, c conn) error {
 		_, err := c.exec(ctx, "DELETE FROM oauthreg_access_tokens WHERE signature = ?", key)
 		return err

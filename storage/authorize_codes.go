@@ -36,7 +36,7 @@ func (s *Store) CreateAuthorizeCodeSession(ctx context.Context, signature string
 	if err != nil {
 		return explain(doing, err)
 	}
-	key := digest(signature)
+	key := rowKey(signature)
 	sealed, err := s.sealer.seal(sealCode, key, q.plain)
 	if err != nil {
 		return explain(doing, err)
@@ -86,7 +86,7 @@ func (s *Store) InvalidateAuthorizeCodeSession(ctx context.Context, signature st
 	if signature == "" {
 		return fosite.ErrNotFound
 	}
-	key := digest(signature)
+	key := rowKey(signature)
 	now := micros(s.now())
 	return s.do(ctx, "invalidate authorization code", func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, "UPDATE oauthreg_authorize_codes SET used_at = ? WHERE signature = ? AND used_at IS NULL AND expires_at > ?",
@@ -157,7 +157,7 @@ func (s *Store) addToCode(ctx context.Context, doing, signature, column, kind st
 	if err != nil {
 		return explain(doing, err)
 	}
-	key := digest(signature)
+	key := rowKey(signature)
 	sealed, err := s.sealer.seal(kind, key, q.plain)
 	if err != nil {
 		return explain(doing, err)
@@ -178,7 +178,7 @@ func (s *Store) code(ctx context.Context, signature, column, kind string, sessio
 	if signature == "" {
 		return nil, fosite.ErrNotFound
 	}
-	key := digest(signature)
+	key := rowKey(signature)
 	now := micros(s.now())
 	var (
 		id, clientID string

@@ -20,9 +20,9 @@
 // every parameter that carries a credential is dropped before it is stored.
 //
 // A code or a token is worth something only while its grant lives and its
-// client exists and is not suspended. All three are looked at in the one query
-// that reads it, so revoking a grant or suspending a client takes effect with
-// the next read.
+// client exists and is not suspended. The grant is looked at in the query that
+// reads it, so revoking one takes effect with the next read. So does suspending
+// a client with the same Store; see [Config.ClientCacheAge] for another.
 //
 // What methods return is the caller's own: nothing is shared with other
 // callers but [Client], which is immutable.

@@ -16,7 +16,7 @@ func (s *Store) CreateInteraction(ctx context.Context, i oauthreg.Interaction) e
 	if i.Handle == "" {
 		return explain(doing, errors.New("the interaction has no handle"))
 	}
-	key := digest(i.Handle)
+	key := rowKey(i.Handle)
 	sealed, err := s.sealer.seal(sealInteraction, key, i.Request)
 	if err != nil {
 		return explain(doing, err)
@@ -45,7 +45,7 @@ func (s *Store) Interaction(ctx context.Context, handle, browser string) (oauthr
 	if handle == "" {
 		return i, oauthreg.ErrNotFound
 	}
-	key, now := digest(handle), micros(s.now())
+	key, now := rowKey(handle), micros(s.now())
 	var (
 		bound, sealed    []byte
 		created, expires int64
@@ -85,7 +85,7 @@ func (s *Store) UpdateInteraction(ctx context.Context, i oauthreg.Interaction) e
 	if i.Handle == "" {
 		return oauthreg.ErrNotFound
 	}
-	key, now := digest(i.Handle), micros(s.now())
+	key, now := rowKey(i.Handle), micros(s.now())
 	sealed, err := s.sealer.seal(sealInteraction, key, i.Request)
 	if err != nil {
 		return explain(doing, err)
@@ -107,7 +107,7 @@ func (s *Store) FinishInteraction(ctx context.Context, handle string) error {
 	if handle == "" {
 		return oauthreg.ErrNotFound
 	}
-	key, now := digest(handle), micros(s.now())
+	key, now := rowKey(handle), micros(s.now())
 	return s.do(ctx, "finish interaction", func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, "UPDATE oauthreg_interactions SET finished_at = ? WHERE handle = ? AND finished_at IS NULL AND expires_at > ?", now, key, now)
 		if err != nil || n == 1 {

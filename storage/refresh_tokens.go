@@ -24,14 +24,14 @@ func (s *Store) CreateRefreshTokenSession(ctx context.Context, signature string,
 	if err != nil {
 		return explain(doing, err)
 	}
-	key := digest(signature)
+	key := rowKey(signature)
 	sealed, err := s.sealer.seal(sealRefresh, key, q.plain)
 	if err != nil {
 		return explain(doing, err)
 	}
 	var access any
 	if accessSignature != "" {
-		access = digest(accessSignature)
+		access = rowKey(accessSignature)
 	}
 	now := micros(s.now())
 	expires := q.expiresAt(fosite.RefreshToken, time.Time{})
@@ -64,7 +64,7 @@ func (s *Store) GetRefreshTokenSession(ctx context.Context, signature string, se
 	if signature == "" {
 		return nil, fosite.ErrNotFound
 	}
-	key := digest(signature)
+	key := rowKey(signature)
 	now := micros(s.now())
 	var (
 		id, clientID string
@@ -112,7 +112,7 @@ func (s *Store) RotateRefreshToken(ctx context.Context, requestID string, signat
 	if signature == "" || requestID == "" {
 		return fosite.ErrNotFound
 	}
-	key := digest(signature)
+	key := rowKey(signature)
 	now := s.now()
 	repetitions := s.cfg.RefreshGraceUses
 	if s.cfg.RefreshGrace == 0 {
@@ -138,7 +138,7 @@ func (s *Store) DeleteRefreshTokenSession(ctx context.Context, signature string)
 	if signature == "" {
 		return nil
 	}
-	key := digest(signature)
+	key := rowKey(signature)
 	return s.do(ctx, "delete refresh token", func(ctx context.Context, c conn) error {
 		_, err := c.exec(ctx, "DELETE FROM oauthreg_refresh_tokens WHERE signature = ?", key)
 		return err
