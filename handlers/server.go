@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
@@ -40,6 +41,7 @@ type Server struct {
 	texts    *catalogue // for the one page that no renderer writes
 
 	resources []string // canonical, the issuer first
+	derived   sync.Map // of keysFor
 	metadata  *metadata
 	builtin   *passwordSignIn // nil when the host has its own
 
@@ -95,13 +97,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.Serve
 // url is the absolute URL of a path below the issuer.
 func (s *Server) url(path string) string { return s.cfg.Issuer + path }
 
-// keysFor derives one key per configured secret for one purpose: the first
-// makes, all verify.
+// keysFor derives one key per configured secret for one purpose, of which there
+// are a few: the first makes, all verify.
 func (s *Server) keysFor(purpose string) [][]byte {
+	if keys, ok := s.derived.Load(purpose); ok {
+		return keys.([][]byte)
+	}
 	out := make([][]byte, len(s.cfg.Secrets))
 	for i, secret := range s.cfg.Secrets {
 		out[i] = oauthreg.DeriveKey(secret, purpose)
 	}
+	s.derived.Store(purpose, out)
 	return out
 }
 

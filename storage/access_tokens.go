@@ -46,6 +46,7 @@ func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, 
 			return err
 		})
 	}
+	extend := expires != never && !s.lastsUntil(ctx, q.id, expires)
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, `INSERT INTO oauthreg_access_tokens
 			(signature, grant_id, client_id, subject, request, created_at, expires_at)
@@ -54,7 +55,7 @@ func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, 
 		if err == nil && n == 0 {
 			return errGrantOver
 		}
-		if err != nil || expires == never {
+		if err != nil || !extend {
 			return err
 		}
 		return extendGrant(ctx, c, q.id, now, expires)

@@ -148,16 +148,20 @@ func (s *Store) UseGrant(ctx context.Context, id string, at, expires time.Time) 
 	if id == "" {
 		return oauthreg.ErrNotFound
 	}
-	now := micros(s.now())
-	return s.do(ctx, "use grant", func(ctx context.Context, c conn) error {
+	now, end := micros(s.now()), expiry(expires)
+	err := s.do(ctx, "use grant", func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, `UPDATE oauthreg_grants SET last_used_at = ?, expires_at = ?, uses = uses + 1
 			WHERE id = ? AND revoked_at IS NULL AND expires_at > ?`,
-			micros(at), expiry(expires), id, now)
+			micros(at), end, id, now)
 		if err == nil && n == 0 {
 			return oauthreg.ErrNotFound
 		}
 		return err
 	})
+	if err == nil {
+		s.usesGrant(ctx, id, end)
+	}
+	return err
 }
 
 // extendGrant lets a grant live as long as a token that was just issued under it.

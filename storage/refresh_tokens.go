@@ -35,6 +35,7 @@ func (s *Store) CreateRefreshTokenSession(ctx context.Context, signature string,
 	}
 	now := micros(s.now())
 	expires := q.expiresAt(fosite.RefreshToken, time.Time{})
+	extend := !s.lastsUntil(ctx, q.id, expires)
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, `INSERT INTO oauthreg_refresh_tokens
 			(signature, grant_id, client_id, subject, access_signature, request, created_at, expires_at, used_times)
@@ -43,7 +44,7 @@ func (s *Store) CreateRefreshTokenSession(ctx context.Context, signature string,
 		if err == nil && n == 0 {
 			return errGrantOver
 		}
-		if err != nil {
+		if err != nil || !extend {
 			return err
 		}
 		return extendGrant(ctx, c, q.id, now, expires)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -12,6 +13,15 @@ type unit struct {
 	mu   sync.Mutex
 	ops  []op
 	done bool
+	// uses are the grants that one of the writes, [Store.UseGrant], leaves with
+	// this end: what is issued later in the unit need not extend them to less.
+	uses []grantUse
+}
+
+type grantUse struct {
+	grantID string
+	expires int64
+	at      int // the index of the write
 }
 
 type op struct {
@@ -123,6 +133,7 @@ func (s *Store) Rollback(ctx context.Context) error {
 	l.done = true
 	clear(u.ops[l.mark:])
 	u.ops = u.ops[:l.mark]
+	u.uses = slices.DeleteFunc(u.uses, func(use grantUse) bool { return use.at >= l.mark })
 	u.done = l.outer
 	return nil
 }
@@ -141,6 +152,34 @@ func (s *Store) do(ctx context.Context, doing string, fn func(context.Context, c
 	}
 	u.ops = append(u.ops, op{doing, fn})
 	return nil
+}
+
+// usesGrant notes that the write made last leaves a grant with that end.
+func (s *Store) usesGrant(ctx context.Context, id string, expires int64) {
+	l, ok := ctx.Value(levelKey{s}).(*level)
+	if !ok {
+		return
+	}
+	l.unit.mu.Lock()
+	defer l.unit.mu.Unlock()
+	l.unit.uses = append(l.unit.uses, grantUse{id, expires, len(l.unit.ops) - 1})
+}
+
+// lastsUntil reports whether an earlier write of the transaction in ctx leaves
+// the grant with that end or a later one, so that it need not be extended.
+func (s *Store) lastsUntil(ctx context.Context, id string, expires int64) bool {
+	l, ok := ctx.Value(levelKey{s}).(*level)
+	if !ok {
+		return false
+	}
+	l.unit.mu.Lock()
+	defer l.unit.mu.Unlock()
+	for _, u := range l.unit.uses {
+		if u.grantID == id && u.expires >= expires && u.at < len(l.unit.ops) {
+			return true
+		}
+	}
+	return false
 }
 
 // waits reports whether a write with this context would wait for a commit.

@@ -478,3 +478,43 @@ func TestNewInTransaction(t *testing.T) {
 		wantErr(t, err, fosite.ErrNotFound)
 	})
 }
+
+// A token never outlives its grant, whatever the transaction said of the grant
+// before, and what was rolled back was not said.
+func TestTransactionExtendsGrant(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *Store, c *clock) {
+		k := addClient(t, s)
+		access, refresh := c.now().Add(time.Hour), c.now().Add(30*24*time.Hour)
+		for name, tt := range map[string]struct {
+			use        time.Time // said of the grant before the tokens
+			rolledBack bool
+			want       time.Time
+		}{
+			"longer":      {refresh.Add(time.Hour), false, refresh.Add(time.Hour)},
+			"shorter":     {access.Add(-time.Minute), false, refresh},
+			"between":     {access.Add(time.Minute), false, refresh},
+			"rolled back": {refresh.Add(time.Hour), true, refresh},
+		} {
+			r := newRequest(s, k)
+			must(t, s.CreateGrant(t.Context(), oauthreg.Grant{ID: r.ID, ClientID: k.RegistryID(), Subject: "alice", ExpiresAt: c.now().Add(time.Minute)}))
+			ctx, err := s.BeginTX(t.Context())
+			must(t, err)
+			inner, err := s.BeginTX(ctx)
+			must(t, err)
+			must(t, s.UseGrant(inner, r.ID, c.now(), tt.use))
+			if tt.rolledBack {
+				must(t, s.Rollback(inner))
+			} else {
+				must(t, s.Commit(inner))
+			}
+			must(t, s.CreateAccessTokenSession(ctx, r.ID+"access", r))
+			must(t, s.CreateRefreshTokenSession(ctx, r.ID+"refresh", r.ID+"access", r))
+			must(t, s.Commit(ctx))
+			got, err := s.Grant(t.Context(), r.ID)
+			must(t, err)
+			if !got.ExpiresAt.Equal(tt.want) {
+				t.Errorf("%s: the grant ends at %v, want %v", name, got.ExpiresAt, tt.want)
+			}
+		}
+	})
+}
