@@ -381,7 +381,7 @@ func (a *projectAPI) registerNamed(ctx context.Context, c oauthreg.Client, opts 
 			return oauthreg.Registration{}, err
 		}
 	}
-	defer a.lockNames(c.OrgID, c.ProjectID)()
+	defer a.lockName(&c)()
 	if err := a.nameFree(ctx, &c, ""); err != nil {
 		return oauthreg.Registration{}, err
 	}
@@ -398,10 +398,10 @@ func (a *projectAPI) registerNamed(ctx context.Context, c oauthreg.Client, opts 
 	return reg, nil
 }
 
-// lockNames lets nobody else take a name in the project until the function it
-// returns is called.
-func (a *projectAPI) lockNames(org, project string) (unlock func()) {
-	l := &a.names[maphash.String(a.seed, org+"\x00"+project)%uint64(len(a.names))]
+// lockName lets nobody else take the name of c in its project until the function
+// it returns is called.
+func (a *projectAPI) lockName(c *oauthreg.Client) (unlock func()) {
+	l := &a.names[maphash.String(a.seed, c.OrgID+"\x00"+c.ProjectID+"\x00"+c.Name)%uint64(len(a.names))]
 	l.Lock()
 	return l.Unlock
 }
@@ -557,7 +557,7 @@ func (a *projectAPI) update(w http.ResponseWriter, r *http.Request, _ *Principal
 	}
 	if m.name != nil && *m.name != c.Name {
 		named := oauthreg.Client{OrgID: at.org, ProjectID: at.project, Name: *m.name}
-		defer a.lockNames(at.org, at.project)()
+		defer a.lockName(&named)()
 		if err := a.nameFree(ctx, &named, c.ID); err != nil {
 			return err
 		}

@@ -123,6 +123,12 @@ func (r *Registry) auditSecret(ctx context.Context, action string, c *Client, ol
 // changedMembers returns the JSON objects of the members that differ; null for
 // a client that is nil.
 func changedMembers(before, after *Client) (old, fresh json.RawMessage, err error) {
+	if before == nil || after == nil {
+		if old, err = allMembers(before); err == nil {
+			fresh, err = allMembers(after)
+		}
+		return old, fresh, err
+	}
 	was, err := encodeMembers(before)
 	if err != nil {
 		return nil, nil, err
@@ -144,6 +150,23 @@ func changedMembers(before, after *Client) (old, fresh json.RawMessage, err erro
 		return nil, nil, fmt.Errorf("encode client: %w", err)
 	}
 	return old, fresh, nil
+}
+
+// allMembers is the JSON object of c without what the registry itself counts;
+// null if c is nil.
+func allMembers(c *Client) (json.RawMessage, error) {
+	if c == nil {
+		return json.RawMessage("null"), nil
+	}
+	b, err := json.Marshal(struct {
+		*Client
+		Version   any `json:"version,omitempty"` // in place of the client's
+		UpdatedAt any `json:"updated_at,omitempty"`
+	}{Client: c})
+	if err != nil {
+		return nil, fmt.Errorf("encode client: %w", err)
+	}
+	return b, nil
 }
 
 // sameMembers reports whether two clients differ in nothing but what the

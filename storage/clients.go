@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
@@ -117,20 +118,32 @@ func (s *Store) client(ctx context.Context, doing string, ref oauthreg.Ref) (sto
 	}
 	w.is("org_id", ref.OrgID)
 	w.is("project_id", ref.ProjectID)
-	var data, secrets, token []byte
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
-		found, err := c.one(ctx, "SELECT data, secrets, registration_token, incarnation, revision FROM oauthreg_clients"+w.sql(), w.args,
-			&data, &secrets, &token, &k.incarnation, &k.revision)
+		found := false
+		err := c.each(ctx, "SELECT "+storedColumns+" FROM oauthreg_clients"+w.sql(), w.args, func(scan func(...any) error) (err error) {
+			found = true
+			k, err = scanClient(scan)
+			return err
+		})
 		if err == nil && !found {
 			return oauthreg.ErrNotFound
 		}
 		return err
 	})
-	if err != nil {
+	return k, err
+}
+
+// storedColumns are what scanClient reads.
+const storedColumns = "data, secrets, registration_token, incarnation, revision"
+
+func scanClient(scan func(...any) error) (storedClient, error) {
+	var k storedClient
+	var data, secrets, token []byte
+	if err := scan(&data, &secrets, &token, &k.incarnation, &k.revision); err != nil {
 		return k, err
 	}
 	if err := errors.Join(json.Unmarshal(data, &k.Client), json.Unmarshal(secrets, &k.Secrets)); err != nil {
-		return k, explain(doing, err)
+		return k, fmt.Errorf("decode client: %w", err)
 	}
 	if len(k.Secrets) == 0 {
 		k.Secrets = nil
@@ -179,7 +192,15 @@ func (s *Store) ListClients(ctx context.Context, q oauthreg.ListQuery) ([]oauthr
 		w.and("created_at <= ? AND (created_at < ? OR id < ?)", at, at, q.AfterID)
 	}
 
-	var clients []oauthreg.Client
+	// The number of rows is part of the text: SQLite compiles a statement anew
+	// each time in which it is bound.
+	rows := "SELECT id, incarnation, revision FROM oauthreg_clients" + w.sql() + " ORDER BY created_at DESC, id DESC LIMIT " + strconv.Itoa(page(q.Limit))
+	args := w.args
+	if q.Offset > 0 {
+		rows += " OFFSET ?"
+		args = append(args, q.Offset)
+	}
+	var refs []clientRef
 	total := -1
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
 		if q.Count {
@@ -187,21 +208,73 @@ func (s *Store) ListClients(ctx context.Context, q oauthreg.ListQuery) ([]oauthr
 				return err
 			}
 		}
-		return c.each(ctx, "SELECT data FROM oauthreg_clients"+w.sql()+" ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?",
-			append(w.args, page(q.Limit), max(q.Offset, 0)), func(scan func(...any) error) error {
-				var data []byte
-				if err := scan(&data); err != nil {
+		return c.each(ctx, rows, args, func(scan func(...any) error) error {
+			var ref clientRef
+			err := scan(&ref.id, &ref.incarnation, &ref.revision)
+			refs = append(refs, ref)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, -1, err
+	}
+	clients, err := s.clientsOf(ctx, doing, refs)
+	return clients, total, err
+}
+
+// clientRef is a client at one state.
+type clientRef struct {
+	id                    string
+	incarnation, revision int64
+}
+
+// maxRemembered is how many clients a page may have to be remembered. A longer
+// one would drive out those that are used.
+const maxRemembered = 100
+
+// clientsOf are the clients that a query has just named, in its order: from
+// memory those that are the same there, the others from the database. One that
+// was deleted meanwhile is left out.
+func (s *Store) clientsOf(ctx context.Context, doing string, refs []clientRef) ([]oauthreg.Client, error) {
+	known := make(map[string]*knownClient, len(refs))
+	var missing []any
+	for _, ref := range refs {
+		if k := s.records.at(ref); k != nil {
+			known[ref.id] = k
+		} else {
+			missing = append(missing, ref.id)
+		}
+	}
+	cleared := s.records.mark()
+	for some := range lists(missing) {
+		err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+			return c.each(ctx, "SELECT "+storedColumns+" FROM oauthreg_clients WHERE id IN ("+marks(len(some))+")", some, func(scan func(...any) error) error {
+				stored, err := scanClient(scan)
+				if err != nil {
 					return err
 				}
-				var k oauthreg.Client
-				if err := json.Unmarshal(data, &k); err != nil {
-					return err
+				k := newKnown(stored)
+				known[k.Client.ID] = k
+				if len(missing) <= maxRemembered {
+					s.records.put(cleared, k)
 				}
-				clients = append(clients, k)
 				return nil
 			})
-	})
-	return clients, total, err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	clients := make([]oauthreg.Client, 0, len(refs))
+	for _, ref := range refs {
+		if k := known[ref.id]; k != nil {
+			clients = append(clients, k.Client.Clone())
+		}
+	}
+	if len(clients) == 0 {
+		return nil, nil
+	}
+	return clients, nil
 }
 
 // maxRevisions is how often a change is made again because another came

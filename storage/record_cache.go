@@ -33,9 +33,12 @@ type recordCache struct {
 
 // knownClient is a client as it was read. It is shared, and never changed.
 type knownClient struct {
-	oauthreg.Record
-	incarnation int64
-	client      *Client // as fosite sees it
+	storedClient
+	client *Client // as fosite sees it
+}
+
+func newKnown(k storedClient) *knownClient {
+	return &knownClient{storedClient: k, client: newClient(k.Client.Clone())}
 }
 
 // maxCachedClients bounds the memory of a cache; a client is a few kilobytes.
@@ -79,6 +82,28 @@ func (k *recordCache) get(ref oauthreg.Ref) *knownClient {
 	return known
 }
 
+// at returns what is remembered of a client if it is in that state.
+func (k *recordCache) at(ref clientRef) *knownClient {
+	if k == nil {
+		return nil
+	}
+	known := k.get(oauthreg.ByID(ref.id))
+	if known == nil || known.incarnation != ref.incarnation || known.revision != ref.revision {
+		return nil
+	}
+	return known
+}
+
+// mark is how often was forgotten, for put.
+func (k *recordCache) mark() uint64 {
+	if k == nil {
+		return 0
+	}
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.cleared
+}
+
 // look reads the count of changes when that is due, and forgets everything when
 // it is another. It returns how often was forgotten.
 func (k *recordCache) look(read func() (int64, error)) (cleared uint64, err error) {
@@ -108,6 +133,9 @@ func (k *recordCache) look(read func() (int64, error)) (cleared uint64, err erro
 
 // put remembers a client that was read after cleared was what it is.
 func (k *recordCache) put(cleared uint64, known *knownClient) {
+	if k == nil {
+		return
+	}
 	id, clientID := known.Client.ID, known.Client.ClientID
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -207,10 +235,8 @@ func (s *Store) known(ctx context.Context, doing string, ref oauthreg.Ref) (*kno
 	if err != nil {
 		return nil, err
 	}
-	known := &knownClient{Record: stored.Record, incarnation: stored.incarnation, client: newClient(stored.Client.Clone())}
-	if s.records != nil {
-		s.records.put(cleared, known)
-	}
+	known := newKnown(stored)
+	s.records.put(cleared, known)
 	return known, nil
 }
 

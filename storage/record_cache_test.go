@@ -121,7 +121,7 @@ func TestClientCacheUnreachable(t *testing.T) {
 	k := newRecordCache(time.Millisecond)
 	cleared, err := k.look(func() (int64, error) { return 1, nil })
 	must(t, err)
-	rec := &knownClient{Record: oauthreg.Record{Client: oauthreg.Client{ID: "id", ClientID: "cid"}}}
+	rec := newKnown(storedClient{Record: oauthreg.Record{Client: oauthreg.Client{ID: "id", ClientID: "cid"}}})
 	k.put(cleared, rec)
 	if k.get(oauthreg.ByID("id")) == nil {
 		t.Fatal("not remembered")
@@ -144,7 +144,7 @@ func TestClientCacheUnreachable(t *testing.T) {
 func TestClientCacheIsBounded(t *testing.T) {
 	k := newRecordCache(time.Minute)
 	for range maxCachedClients + 100 {
-		k.put(k.cleared, &knownClient{Record: oauthreg.Record{Client: oauthreg.Client{ID: unique("id"), ClientID: unique("cid")}}})
+		k.put(k.cleared, newKnown(storedClient{Record: oauthreg.Record{Client: oauthreg.Client{ID: unique("id"), ClientID: unique("cid")}}}))
 	}
 	if len(k.clients) != maxCachedClients || len(k.ids) != maxCachedClients {
 		t.Errorf("got %d records and %d ids, want %d", len(k.clients), len(k.ids), maxCachedClients)
