@@ -118,8 +118,16 @@ func (s *Server) accountRevoke(w http.ResponseWriter, r *http.Request) error {
 	if id == "" { // an empty filter field would select all of the user's consents
 		return invalidRequest("The consent parameter is missing.")
 	}
-	if _, err := s.store.RevokeConsents(r.Context(), oauthreg.GrantFilter{ID: id, Subject: login.Subject}); err != nil {
+	f := oauthreg.GrantFilter{ID: id, Subject: login.Subject}
+	e, err := s.consentRevoked(r.Context(), f)
+	if err != nil {
 		return err
+	}
+	if e.Count, err = s.store.RevokeConsents(r.Context(), f); err != nil {
+		return err
+	}
+	if e.Count > 0 {
+		s.emit(r.Context(), e)
 	}
 	s.redirect(w, r, s.base+"/account")
 	return nil
@@ -144,7 +152,7 @@ func (s *Server) accountEndSession(w http.ResponseWriter, r *http.Request) error
 		return err
 	}
 	if slices.ContainsFunc(sessions, func(l oauthreg.LoginSession) bool { return l.SessionID == id }) {
-		if err := s.endLoginSession(r.Context(), id); err != nil {
+		if err := s.endLoginSession(r.Context(), login.Subject, id); err != nil {
 			return err
 		}
 	}

@@ -124,6 +124,7 @@ func (s *Server) authorizeClient(r *http.Request, clientID string) (*oauthreg.Cl
 	if clientID == "" {
 		return nil, invalidRequest("The client_id parameter is missing.")
 	}
+	infoOf(r.Context()).clientID = clientID
 	client, err := s.reg.Get(r.Context(), oauthreg.ByClientID(clientID))
 	switch {
 	case errors.Is(err, oauthreg.ErrNotFound):
@@ -133,6 +134,7 @@ func (s *Server) authorizeClient(r *http.Request, clientID string) (*oauthreg.Cl
 	case client.Suspended():
 		return nil, unknownClient().decidedBy("suspended")
 	}
+	infoOf(r.Context()).isClient(&client)
 	return &client, nil
 }
 
@@ -150,6 +152,7 @@ func (s *Server) answerError(w http.ResponseWriter, r *http.Request, p *authoriz
 	}
 	s.log.InfoContext(r.Context(), "authorization refused", "client_id", p.ClientID, "error", e.Code,
 		"description", e.Description, "request_id", requestID(r.Context()))
+	s.emitAnswer(r.Context(), e)
 	s.redirect(w, r, s.answerURL(p, "error", e.Code, "error_description", e.Description))
 	return nil
 }

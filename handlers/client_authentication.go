@@ -105,8 +105,10 @@ func (s *Server) byClient(e clientEndpoint) endpoint {
 		}
 		caller, err := s.authenticateClient(r, form)
 		if err != nil {
+			s.emitUnproven(r.Context(), err, "")
 			return err
 		}
+		infoOf(r.Context()).isClient(caller)
 		r.PostForm, r.Form = form, form // what the engine reads
 		return e(w, r, form, caller)
 	}
@@ -126,8 +128,9 @@ func (s *Server) authenticateClient(r *http.Request, form url.Values) (*oauthreg
 		return nil, s.challengeBasic(invalidClient())
 	}
 	ctx := r.Context()
+	infoOf(ctx).clientID = creds.clientID
 	limitKey := creds.clientID + " " + s.clientAddress(r)
-	if after, ok := s.limits.Allow(ctx, LimitClientAuth, limitKey); !ok {
+	if after, ok := s.allow(ctx, LimitClientAuth, limitKey); !ok {
 		return nil, slowDown(after)
 	}
 	rec, err := s.reg.Record(ctx, oauthreg.ByClientID(creds.clientID))

@@ -84,6 +84,11 @@ type Config struct {
 	// means a guarded client with its defaults ([NewOutbound]).
 	Outbound *http.Client
 
+	// Events hears of what was authorized, issued, refreshed, revoked, refused, and
+	// of sign-ins, consents and replays; nil means nobody. Changes of clients and
+	// keys are reported by the Registry and the key ring, which have an Events of
+	// their own: see [oauthreg.EventFunc].
+	Events oauthreg.EventFunc
 	// Logger gets one line per request; nil discards. Never a secret.
 	Logger *slog.Logger
 	// Now is the clock; nil means time.Now.

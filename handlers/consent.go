@@ -87,6 +87,10 @@ func (s *Server) decide(ctx context.Context, client *oauthreg.Client, login *oau
 	case err != nil:
 		return "", err
 	}
+	s.emit(ctx, oauthreg.Event{
+		Type: oauthreg.EventConsentDenied, ClientID: client.ClientID, Subject: login.Subject, SessionID: login.SessionID,
+		Scopes: s.consentScopes(client, &in.Params), Resources: in.Params.Resources, Error: "access_denied",
+	})
 	return s.answerURL(&in.Params, "error", "access_denied", "error_description", "The user did not consent."), nil
 }
 

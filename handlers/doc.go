@@ -20,6 +20,12 @@
 //  5. the answer: one function maps any error to a registered OAuth error,
 //     status and headers (errors.go).
 //
+// # What happened
+//
+// [Config.Events] hears what was authorized, issued, refused or revoked, after it is
+// committed ([oauthreg.EventFunc]). [Config.Logger] gets a line per request. Both have
+// the id that the answer carries in X-Request-Id; nothing has a secret.
+//
 // The package never imports storage or gorm: what it needs of a database is
 // declared by [Store], package oauthreg and fosite.
 package handlers

@@ -108,6 +108,7 @@ func (g *codeGrant) issue(ctx context.Context, r fosite.AccessRequester, resp fo
 	})
 	switch {
 	case err == nil:
+		s.emitTokens(ctx, oauthreg.GrantAuthorizationCode, t.access, t.refresh != nil)
 		t.respond(resp)
 		return nil
 	case errors.Is(err, fosite.ErrInvalidatedAuthorizeCode), errors.Is(err, oauthreg.ErrConsumed), isNotFound(err):

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/ory/fosite"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
 )
 
 // clientCredentialsGrant issues tokens to a client for itself (RFC 6749 §4.4).
@@ -48,6 +50,7 @@ func (g *clientCredentialsGrant) issue(ctx context.Context, r fosite.AccessReque
 	if err := g.s.store.CreateAccessTokenSession(ctx, t.accessSignature, stored); err != nil {
 		return err
 	}
+	g.s.emitTokens(ctx, oauthreg.GrantClientCredentials, t.access, false)
 	t.respond(resp)
 	return nil
 }

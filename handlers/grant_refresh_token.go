@@ -75,6 +75,7 @@ func (g *refreshGrant) issue(ctx context.Context, r fosite.AccessRequester, resp
 	})
 	switch {
 	case err == nil:
+		s.emitTokens(ctx, oauthreg.GrantRefreshToken, t.access, true)
 		t.respond(resp)
 		return nil
 	case errors.Is(err, fosite.ErrInactiveToken), errors.Is(err, oauthreg.ErrConsumed), isNotFound(err):

@@ -86,6 +86,7 @@ func (s *Server) interactionOf(ctx context.Context, handle, browser string) (*in
 	case client.Suspended():
 		return nil, nil, oauthError(http.StatusBadRequest, "invalid_client", "The client is not known here.")
 	}
+	infoOf(ctx).isClient(&client)
 	target, oerr := redirectTarget(&client, in.Params.RedirectURI)
 	if oerr != nil {
 		return nil, nil, oerr
@@ -125,6 +126,7 @@ func (s *Server) advance(w http.ResponseWriter, r *http.Request, client *oauthre
 		s.signIn.Begin(w, r, s.signInRequest(client, p, in, need))
 		return nil
 	}
+	infoOf(r.Context()).subject = login.Subject
 	consent, err := s.consentState(r.Context(), client, login, p)
 	if err != nil {
 		return err
@@ -417,5 +419,6 @@ func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login 
 	case err != nil:
 		return "", err
 	}
+	s.emitAuthorized(ctx, &request.Request, login, p, consent.decided)
 	return s.answerURL(p, answer...), nil
 }

@@ -78,6 +78,8 @@ func (s *Server) adopt(ctx context.Context, r fosite.AccessRequester, stored fos
 	if len(scopes) == 0 {
 		scopes = granted
 	}
+	info := infoOf(ctx)
+	info.subject, info.grant = session.Subject, stored.GetID()
 	r.SetID(stored.GetID())
 	r.SetSession(session)
 	setGranted(r, granted, scopes, stored.GetGrantedAudience(), resources)
@@ -101,9 +103,20 @@ func (s *Server) checkUser(ctx context.Context, subject string) error {
 
 // revokeReplayed ends a grant whose single-use code or token came a second time.
 func (s *Server) revokeReplayed(ctx context.Context, stored fosite.Requester, what string) error {
-	if _, err := s.store.RevokeGrants(ctx, oauthreg.GrantFilter{ID: stored.GetID()}); err != nil {
+	n, err := s.store.RevokeGrants(ctx, oauthreg.GrantFilter{ID: stored.GetID()})
+	if err != nil {
 		return err
 	}
+	e := oauthreg.Event{
+		Type: oauthreg.EventReplayDetected, Detail: what, GrantID: stored.GetID(), Subject: subjectOf(stored),
+		Scopes: stored.GetGrantedScopes(), Resources: stored.GetGrantedAudience(),
+	}
+	s.emit(ctx, e)
+	if n > 0 {
+		e.Type, e.Count = oauthreg.EventGrantRevoked, n
+		s.emit(ctx, e)
+	}
+	infoOf(ctx).grant = stored.GetID()
 	s.log.WarnContext(ctx, "replay: grant revoked", "what", what,
 		"grant", stored.GetID(), "client_id", stored.GetClient().GetID(), "request_id", requestID(ctx))
 	return invalidGrant("The " + what + " was used before; its grant is revoked.")

@@ -192,6 +192,7 @@ func (p *passwordSignIn) show(w http.ResponseWriter, r *http.Request, status int
 // stale answers for a step that expired, was altered or is another browser's.
 func (p *passwordSignIn) stale(w http.ResponseWriter, r *http.Request) error {
 	p.s.log.InfoContext(r.Context(), "sign-in step refused", "request_id", requestID(r.Context()))
+	p.s.emitAnswer(r.Context(), invalidRequest("This sign-in is no longer open in this browser."))
 	p.s.setPageHeaders(w.Header(), "")
 	return p.s.pages.Error(w, r, ErrorPage{
 		Status: http.StatusBadRequest, Code: "invalid_request", RequestID: requestID(r.Context()),
@@ -213,6 +214,7 @@ func (p *passwordSignIn) submit(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return p.stale(w, r)
 	}
+	infoOf(r.Context()).clientID = step.ClientID
 	username, password := form.Get("username"), form.Get("password")
 	page := LoginPage{Username: username, Interaction: interaction}
 	if len(username) > maxUsername {
@@ -224,7 +226,7 @@ func (p *passwordSignIn) submit(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	tries := []string{"user " + strings.ToLower(page.Username), "address " + p.s.clientAddress(r)}
 	for _, key := range tries {
-		if after, ok := p.s.limits.Allow(ctx, LimitSignIn, key); !ok {
+		if after, ok := p.s.allow(ctx, LimitSignIn, key); !ok {
 			page.Throttled = true
 			w.Header().Set("Retry-After", strconv.Itoa(int((after+time.Second-1)/time.Second)))
 			return p.show(w, r, http.StatusTooManyRequests, step, page)
@@ -241,6 +243,7 @@ func (p *passwordSignIn) submit(w http.ResponseWriter, r *http.Request) error {
 		for _, key := range tries {
 			p.s.limits.Failed(ctx, LimitSignIn, key)
 		}
+		p.s.emit(ctx, oauthreg.Event{Type: oauthreg.EventSignInFailed})
 		page.Failed = true
 		return p.show(w, r, http.StatusOK, step, page)
 	}
@@ -285,9 +288,10 @@ func (p *passwordSignIn) start(w http.ResponseWriter, r *http.Request, subject, 
 	if err := p.s.store.CreateLoginSession(ctx, session); err != nil {
 		return err
 	}
+	p.s.emit(ctx, oauthreg.Event{Type: oauthreg.EventSignedIn, Subject: subject, SessionID: session.SessionID})
 	if old != nil && old.Subject != subject {
 		// The new cookie goes out all the same, so a failure is only logged.
-		if err := p.s.endLoginSession(ctx, old.SessionID); err != nil {
+		if err := p.s.endLoginSession(ctx, old.Subject, old.SessionID); err != nil {
 			p.s.log.WarnContext(ctx, "end session", "err", err, "request_id", requestID(ctx))
 		}
 	}

@@ -103,6 +103,7 @@ func (s *Server) readLogout(ctx context.Context, form url.Values) (*logoutReques
 	case err != nil:
 		return nil, err
 	}
+	infoOf(ctx).isClient(&client)
 	req.client, req.ClientID = &client, client.ClientID
 	uri, state := form.Get("post_logout_redirect_uri"), form.Get("state")
 	switch {
@@ -223,6 +224,7 @@ func (s *Server) signOutBrowser(w http.ResponseWriter, r *http.Request, login *o
 		w.Header()["Set-Cookie"] = before
 		return unavailable(err)
 	}
+	s.emitLoggedOut(r.Context(), login.Subject, login.SessionID)
 	s.notices.wake()
 	return nil
 }
@@ -236,13 +238,14 @@ func (s *Server) EndSession(ctx context.Context, sessionID string) error {
 	if err := s.store.EndSession(ctx, sessionID, s.now()); err != nil {
 		return err
 	}
+	s.emitLoggedOut(ctx, "", sessionID)
 	s.notices.wake()
 	return nil
 }
 
 // endLoginSession ends a session of the built-in sign-in and makes the notices of
 // its clients, in one transaction.
-func (s *Server) endLoginSession(ctx context.Context, sessionID string) error {
+func (s *Server) endLoginSession(ctx context.Context, subject, sessionID string) error {
 	err := s.inTransaction(ctx, func(ctx context.Context) error {
 		if err := s.store.EndSession(ctx, sessionID, s.now()); err != nil {
 			return err
@@ -250,6 +253,7 @@ func (s *Server) endLoginSession(ctx context.Context, sessionID string) error {
 		return s.store.EndLoginSession(ctx, sessionID)
 	})
 	if err == nil {
+		s.emitLoggedOut(ctx, subject, sessionID)
 		s.notices.wake()
 	}
 	return err

@@ -234,7 +234,7 @@ func (s *Server) limitedBearer(r *http.Request, check func(value string) (*Princ
 		return nil, nil
 	}
 	limitKey := "management " + s.clientAddress(r)
-	if after, ok := s.limits.Allow(r.Context(), LimitClientAuth, limitKey); !ok {
+	if after, ok := s.allow(r.Context(), LimitClientAuth, limitKey); !ok {
 		return nil, slowDown(after)
 	}
 	p, err := check(value)

@@ -40,7 +40,7 @@ func (s *Server) registrationEndpoint() string {
 func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	address := s.clientAddress(r)
-	if after, ok := s.limits.Allow(ctx, LimitRegistration, address); !ok {
+	if after, ok := s.allow(ctx, LimitRegistration, address); !ok {
 		return slowDown(after)
 	}
 	s.limits.Failed(ctx, LimitRegistration, address) // every try counts, before any work
@@ -276,8 +276,9 @@ func (s *Server) registeredClient(r *http.Request) (*oauthreg.Record, string, er
 	if !ok {
 		return nil, "", s.invalidRegistrationToken(false)
 	}
+	infoOf(ctx).clientID = clientID
 	limitKey := "registration " + clientID + " " + s.clientAddress(r)
-	if after, ok := s.limits.Allow(ctx, LimitClientAuth, limitKey); !ok {
+	if after, ok := s.allow(ctx, LimitClientAuth, limitKey); !ok {
 		return nil, "", slowDown(after)
 	}
 	rec, err := s.reg.Record(ctx, oauthreg.ByClientID(clientID))
@@ -287,11 +288,14 @@ func (s *Server) registeredClient(r *http.Request) (*oauthreg.Record, string, er
 	// A record that was not found has no token, and costs as much to compare.
 	if !s.reg.CheckRegistrationToken(rec, token) || err != nil {
 		s.limits.Failed(ctx, LimitClientAuth, limitKey)
-		return nil, "", s.invalidRegistrationToken(true)
+		err := s.invalidRegistrationToken(true)
+		s.emitUnproven(ctx, err, "registration_access_token")
+		return nil, "", err
 	}
 	if rec.Client.Suspended() {
 		return nil, "", oauthError(http.StatusForbidden, "access_denied", "The client is suspended.")
 	}
+	infoOf(ctx).isClient(&rec.Client)
 	return &rec, token, nil
 }
 

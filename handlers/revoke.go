@@ -59,9 +59,21 @@ func (s *Server) revokeToken(r *http.Request, caller *oauthreg.Client, token str
 	case !sameClient(stored, caller):
 		return invalidGrant("The token belongs to another client.")
 	}
-	if refresh {
-		_, err = s.store.RevokeGrants(ctx, oauthreg.GrantFilter{ID: stored.GetID()})
-		return err
+	e := oauthreg.Event{
+		Type: oauthreg.EventTokenRevoked, Subject: subjectOf(stored), Count: 1,
+		Scopes: stored.GetGrantedScopes(), Resources: stored.GetGrantedAudience(),
 	}
-	return s.store.DeleteAccessTokenSession(ctx, signature)
+	if e.Subject != "" {
+		e.GrantID = stored.GetID()
+	}
+	if refresh {
+		e.Type = oauthreg.EventGrantRevoked
+		e.Count, err = s.store.RevokeGrants(ctx, oauthreg.GrantFilter{ID: stored.GetID()})
+	} else {
+		err = s.store.DeleteAccessTokenSession(ctx, signature)
+	}
+	if err == nil && e.Count > 0 {
+		s.emit(ctx, e)
+	}
+	return err
 }

@@ -1,9 +1,6 @@
 package handlers
 
 import (
-	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -119,14 +116,19 @@ type endpoint func(w http.ResponseWriter, r *http.Request) error
 func (s *Server) handle(name string, e endpoint, fail failer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, newRequestID()))
+		info := &requestInfo{Context: r.Context(), endpoint: name, id: [1]string{s.newRequestID(r)}}
+		r = r.WithContext(info)
+		info.request = r
+		w.Header()[requestIDHeader] = info.id[:]
 		defer func() {
 			if p := recover(); p != nil {
 				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 					panic(p) // the way to end a response early
 				}
-				s.log.ErrorContext(r.Context(), "panic", "endpoint", name, "request_id", requestID(r.Context()), "panic", p)
-				fail(s, w, r, serverError(nil))
+				s.log.ErrorContext(r.Context(), "panic", "endpoint", name, "request_id", info.id[0], "panic", p)
+				oe := serverError(nil)
+				s.emitAnswer(r.Context(), oe)
+				fail(s, w, r, oe)
 			}
 		}()
 		err := e(w, r)
@@ -151,20 +153,7 @@ func (s *Server) handle(name string, e endpoint, fail failer) http.Handler {
 			}
 		}
 		s.log.LogAttrs(r.Context(), level, "oauth request", attrs...)
+		s.emitAnswer(r.Context(), oe)
 		fail(s, w, r, oe)
 	})
-}
-
-type requestIDKey struct{}
-
-// requestID is the id that the log and the error page share.
-func requestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
-	return id
-}
-
-func newRequestID() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return hex.EncodeToString(b[:])
 }

@@ -41,6 +41,9 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return err
 	}
+	info := infoOf(ctx)
+	info.isClient(&client)
+	info.subject = t.session.Subject
 	var asked map[string]*claimRequest
 	if t.session.Claims != nil {
 		asked = t.session.Claims.Userinfo

@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -38,6 +39,10 @@ type KeyRingConfig struct {
 	// ES256. Keys of other algorithms in the store stay published and verify,
 	// but are neither used nor rotated.
 	Algorithms []string
+	// Events hears of every new key; nil means nobody.
+	Events EventFunc
+	// Logger gets a line when Events panics; nil discards.
+	Logger *slog.Logger
 	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
 
@@ -74,6 +79,8 @@ const maxJWS = 64 * 1024
 type KeyRing struct {
 	store         KeyStore
 	algs          []string
+	events        EventFunc
+	log           *slog.Logger
 	clock         func() time.Time
 	rotateEvery   time.Duration
 	publishBefore time.Duration
@@ -141,6 +148,8 @@ func NewKeyRing(cfg KeyRingConfig) (*KeyRing, error) {
 	k := &KeyRing{
 		store:         cfg.Store,
 		algs:          algs,
+		events:        cfg.Events,
+		log:           cfg.Logger,
 		clock:         cfg.Now,
 		rotateEvery:   cmp.Or(cfg.RotateEvery, 90*24*time.Hour),
 		publishBefore: cfg.PublishBefore,
@@ -195,6 +204,7 @@ func (k *KeyRing) Maintain(ctx context.Context) error {
 			return err
 		}
 	}
+	var made []SigningKey
 	err = k.store.UpdateSigningKeys(ctx, func(have []SigningKey) (add, replace []SigningKey, err error) {
 		now := k.now()
 		plan := k.plan(have, now)
@@ -208,11 +218,13 @@ func (k *KeyRing) Maintain(ctx context.Context) error {
 			key.CreatedAt, key.ActiveAt = now, n.activeAt
 			add = append(add, key)
 		}
+		made = add
 		return add, plan.replace, nil
 	})
 	if err != nil {
 		return fmt.Errorf("update signing keys: %w", err)
 	}
+	k.report(ctx, made)
 	return k.reload(ctx)
 }
 
@@ -339,6 +351,7 @@ func (k *KeyRing) Rotate(ctx context.Context, alg string) (kid string, err error
 	if err != nil {
 		return "", fmt.Errorf("update signing keys: %w", err)
 	}
+	k.report(ctx, []SigningKey{fresh})
 	return fresh.KeyID, k.reload(ctx)
 }
 

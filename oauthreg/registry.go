@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -39,6 +40,10 @@ type Config struct {
 	// SigningAlgs are the JWS algorithms the server signs ID tokens with, for
 	// id_token_signed_response_alg; empty means every asymmetric one.
 	SigningAlgs []string
+	// Events hears of every change of a client; nil means nobody.
+	Events EventFunc
+	// Logger gets a line when Events panics; nil discards.
+	Logger *slog.Logger
 	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
 }
@@ -53,6 +58,8 @@ type Registry struct {
 	privateUseSchemes []string
 	scopes            []string
 	idTokenAlgs       []string
+	events            EventFunc
+	log               *slog.Logger
 	clock             func() time.Time
 
 	hasher     *secretHasher
@@ -107,6 +114,8 @@ func NewRegistry(cfg Config) (*Registry, error) {
 		privateUseSchemes: slices.Clone(cfg.PrivateUseSchemes),
 		scopes:            slices.Clone(cfg.Scopes),
 		idTokenAlgs:       slices.Clone(cfg.SigningAlgs),
+		events:            cfg.Events,
+		log:               cfg.Logger,
 		clock:             cfg.Now,
 		hasher:            newSecretHasher(cfg.SecretKey),
 		tokenKey:          DeriveKey(cfg.SecretKey, "registration token"),
@@ -211,6 +220,7 @@ func (r *Registry) Register(ctx context.Context, c Client, opts RegisterOptions)
 	if err := r.store.InsertClient(ctx, rec, audit); err != nil {
 		return Registration{}, err
 	}
+	r.report(ctx, &audit, &c)
 	return reg, nil
 }
 
@@ -352,12 +362,20 @@ func (r *Registry) update(ctx context.Context, ref Ref, ifVersion int64, change 
 		return err
 	}
 	for attempt := 1; ; attempt++ {
-		err := r.store.UpdateClient(ctx, ref, func(rec *Record) (*AuditRecord, error) {
+		var audit *AuditRecord // of the run that counted
+		var changed Client
+		err := r.store.UpdateClient(ctx, ref, func(rec *Record) (_ *AuditRecord, err error) {
+			audit = nil
 			if ifVersion != 0 && rec.Client.Version != ifVersion {
 				return nil, versionConflict(rec.Client.Version, ifVersion)
 			}
-			return change(rec)
+			audit, err = change(rec)
+			changed = rec.Client
+			return audit, err
 		})
+		if err == nil && audit != nil {
+			r.report(ctx, audit, &changed)
+		}
 		if !errors.Is(err, ErrConflict) || ifVersion != 0 || attempt == updateAttempts || ctx.Err() != nil {
 			return err
 		}
@@ -455,12 +473,21 @@ func (r *Registry) DeleteIfVersion(ctx context.Context, ref Ref, version int64) 
 	if err := ref.check(); err != nil {
 		return err
 	}
-	return r.store.DeleteClient(ctx, ref, func(rec Record) (AuditRecord, error) {
+	var audit AuditRecord
+	var gone Client
+	err := r.store.DeleteClient(ctx, ref, func(rec Record) (_ AuditRecord, err error) {
 		if version != 0 && rec.Client.Version != version {
 			return AuditRecord{}, versionConflict(rec.Client.Version, version)
 		}
-		return r.audit(ctx, "client.deleted", &rec.Client, nil)
+		gone = rec.Client
+		audit, err = r.audit(ctx, "client.deleted", &rec.Client, nil)
+		return audit, err
 	})
+	if err != nil {
+		return err
+	}
+	r.report(ctx, &audit, &gone)
+	return nil
 }
 
 // registrationTokenPrefix begins every registration access token.

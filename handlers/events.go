@@ -1,0 +1,153 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ory/fosite"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
+)
+
+// emit reports what has happened and is committed, with what is known of the
+// request.
+func (s *Server) emit(ctx context.Context, e oauthreg.Event) {
+	if s.cfg.Events == nil {
+		return
+	}
+	info := infoOf(ctx)
+	e.Time = s.now().UTC()
+	e.RequestID, e.Endpoint = info.id[0], info.endpoint
+	if e.ClientID == "" {
+		e.ClientID = bounded(info.clientID)
+	}
+	if c := info.client; c != nil && c.ClientID == e.ClientID {
+		e.OrgID, e.ProjectID = c.OrgID, c.ProjectID
+	}
+	if e.Subject == "" {
+		e.Subject = info.subject
+	}
+	if a := oauthreg.ActorFrom(ctx); a.RequestID != "" {
+		e.Actor = a
+	}
+	if info.request != nil {
+		e.Address = s.clientAddress(info.request)
+	}
+	s.cfg.Events.Emit(ctx, s.log, e)
+}
+
+// maxNamed bounds what is repeated of a name that a stranger sent.
+const maxNamed = 255 // bytes
+
+func bounded(name string) string {
+	if len(name) <= maxNamed {
+		return name
+	}
+	return strings.ToValidUTF8(name[:maxNamed], "")
+}
+
+// emitAnswer reports that a request was refused, or that the server failed.
+func (s *Server) emitAnswer(ctx context.Context, oe *Error) {
+	e := oauthreg.Event{
+		Type: oauthreg.EventRefused, GrantID: infoOf(ctx).grant,
+		Error: oe.Code, Description: oe.Description, Status: oe.Status, Field: oe.Field,
+	}
+	if oe.Status >= http.StatusInternalServerError {
+		e.Type = oauthreg.EventFailed
+	}
+	s.emit(ctx, e)
+}
+
+// emitTokens reports the tokens that a grant type led to.
+func (s *Server) emitTokens(ctx context.Context, grantType oauthreg.GrantType, access *fosite.Request, refresh bool) {
+	e := oauthreg.Event{
+		Type: oauthreg.EventTokenIssued, GrantType: grantType, Refresh: refresh,
+		ClientID: access.GetClient().GetID(), Scopes: access.GrantedScope, Resources: access.GrantedAudience,
+	}
+	if session := access.Session.(*Session); !session.ForClient {
+		e.GrantID, e.Subject = access.ID, session.Subject
+	}
+	if grantType == oauthreg.GrantRefreshToken {
+		e.Type = oauthreg.EventRefreshed
+	}
+	s.emit(ctx, e)
+}
+
+// emitUnproven reports that a client could not prove who it is, if that is what err
+// says.
+func (s *Server) emitUnproven(ctx context.Context, err error, how string) {
+	var oe *Error
+	if errors.As(err, &oe) && oe.Status == http.StatusUnauthorized {
+		s.emit(ctx, oauthreg.Event{Type: oauthreg.EventClientAuthenticationFailed, Error: oe.Code, Status: oe.Status, Detail: how})
+	}
+}
+
+// allow asks the limiter, and reports what it holds back.
+func (s *Server) allow(ctx context.Context, kind LimitKind, key string) (retryAfter time.Duration, ok bool) {
+	after, ok := s.limits.Allow(ctx, kind, key)
+	if !ok {
+		s.emit(ctx, oauthreg.Event{Type: oauthreg.EventLimited, Detail: string(kind)})
+	}
+	return after, ok
+}
+
+// emitAuthorized reports a new grant, the consent that was given for it just now,
+// and the access token that came with it.
+func (s *Server) emitAuthorized(ctx context.Context, made *fosite.Request, login *oauthreg.Login, p *authorizeParams, decided bool) {
+	client := registered(made)
+	e := oauthreg.Event{
+		ClientID: client.ClientID, Subject: login.Subject, SessionID: login.SessionID,
+		Scopes: p.Scopes, Resources: p.Resources,
+	}
+	if decided {
+		e.Type = oauthreg.EventConsentGiven
+		e.Scopes = s.consentScopes(client, p)
+		s.emit(ctx, e)
+		e.Scopes = p.Scopes
+	}
+	e.Type, e.GrantID, e.Detail = oauthreg.EventAuthorized, made.ID, p.ResponseType
+	s.emit(ctx, e)
+	if slices.Contains(strings.Fields(p.ResponseType), "token") {
+		e.Type, e.GrantType, e.Detail = oauthreg.EventTokenIssued, oauthreg.GrantImplicit, ""
+		s.emit(ctx, e)
+	}
+}
+
+func (s *Server) emitLoggedOut(ctx context.Context, subject, sessionID string) {
+	s.emit(ctx, oauthreg.Event{Type: oauthreg.EventLoggedOut, Subject: subject, SessionID: sessionID})
+}
+
+// consentRevoked is the event for the consent that f selects, before it goes: only
+// its id is known so far. It reads only when somebody wants to know.
+func (s *Server) consentRevoked(ctx context.Context, f oauthreg.GrantFilter) (oauthreg.Event, error) {
+	e := oauthreg.Event{Type: oauthreg.EventConsentRevoked, Subject: f.Subject}
+	if s.cfg.Events == nil {
+		return e, nil
+	}
+	found, _, err := s.store.ListConsents(ctx, f, 0, 1)
+	if err != nil || len(found) == 0 {
+		return e, err
+	}
+	e.Scopes, e.Resources = found[0].Scopes, found[0].Resources
+	client, err := s.reg.Get(ctx, oauthreg.ByID(found[0].ClientID))
+	switch {
+	case errors.Is(err, oauthreg.ErrNotFound): // deleted: nobody can name it any more
+		return e, nil
+	case err != nil:
+		return e, err
+	}
+	infoOf(ctx).isClient(&client)
+	return e, nil
+}
+
+// subjectOf is the user of what was stored; empty when the client stands for itself.
+func subjectOf(stored fosite.Requester) string {
+	if session, ok := stored.GetSession().(*Session); ok && !session.ForClient {
+		return session.Subject
+	}
+	return ""
+}
