@@ -37,8 +37,8 @@ var folders = map[string]folderRule{
 		only:  []string{"golang.org/x/crypto", "github.com/go-jose/go-jose/v4", "github.com/google/uuid"},
 		never: []string{"net/http", "database/sql"},
 	},
-	"storage":  {never: []string{module + "/handlers", module + "/examples", "net/http"}},
-	"handlers": {never: []string{module + "/storage", module + "/examples", "gorm.io", "database/sql"}},
+	"storage":  {never: []string{module + "/handlers", module + "/examples", "net/http", "go.opentelemetry.io/otel/sdk", "github.com/prometheus"}},
+	"handlers": {never: []string{module + "/storage", module + "/examples", "gorm.io", "database/sql", "go.opentelemetry.io/otel/sdk", "github.com/prometheus"}},
 	"examples": {},
 	"testdata": {},
 }

@@ -64,6 +64,12 @@ func forwardedFor(peer netip.Addr, fields []string, trusted []netip.Prefix) neti
 	return current
 }
 
+// fromTrustedProxy reports whether the connection itself is a trusted proxy's.
+func (s *Server) fromTrustedProxy(r *http.Request) bool {
+	peer, ok := parseAddress(r.RemoteAddr)
+	return ok && isTrusted(peer, s.cfg.TrustedProxies)
+}
+
 func isTrusted(a netip.Addr, trusted []netip.Prefix) bool {
 	for _, p := range trusted {
 		if p.Contains(a) {

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/oauthreg/oauthreg/oauthreg"
 )
 
@@ -74,8 +77,9 @@ type Config struct {
 
 	// Renderer writes the pages; nil means [DefaultRenderer].
 	Renderer Renderer
-	// TrustedProxies may name the client's address in X-Forwarded-For. Empty
-	// means that the connection's own address counts.
+	// TrustedProxies may name the client's address in X-Forwarded-For, the request's
+	// id in X-Request-Id, and its trace in traceparent. Empty means that the
+	// connection's own address counts, and ids and traces are our own.
 	TrustedProxies []netip.Prefix
 	// Limits bound guessing and floods; nil means [NewLimiter] with its
 	// defaults, [NoLimits] switches them off.
@@ -89,6 +93,12 @@ type Config struct {
 	// keys are reported by the Registry and the key ring, which have an Events of
 	// their own: see [oauthreg.EventFunc].
 	Events oauthreg.EventFunc
+	// TracerProvider gets a span for every request, with one for each fetch from a
+	// URL that a client named, and MeterProvider the metrics; nil means none, at no
+	// cost. They are OpenTelemetry's: the host brings the SDK. Neither has a secret,
+	// and the metrics have no attribute whose values strangers choose.
+	TracerProvider trace.TracerProvider
+	MeterProvider  metric.MeterProvider
 	// Logger gets one line per request; nil discards. Never a secret.
 	Logger *slog.Logger
 	// Now is the clock; nil means time.Now.

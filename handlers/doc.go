@@ -24,7 +24,9 @@
 //
 // [Config.Events] hears what was authorized, issued, refused or revoked, after it is
 // committed ([oauthreg.EventFunc]). [Config.Logger] gets a line per request. Both have
-// the id that the answer carries in X-Request-Id; nothing has a secret.
+// the id that the answer carries in X-Request-Id. [Config.TracerProvider] and
+// [Config.MeterProvider] are OpenTelemetry's; telemetry*.go has every name that is used.
+// Nothing has a secret.
 //
 // The package never imports storage or gorm: what it needs of a database is
 // declared by [Store], package oauthreg and fosite.

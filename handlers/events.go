@@ -16,7 +16,7 @@ import (
 // emit reports what has happened and is committed, with what is known of the
 // request.
 func (s *Server) emit(ctx context.Context, e oauthreg.Event) {
-	if s.cfg.Events == nil {
+	if s.cfg.Events == nil && s.telemetry == nil {
 		return
 	}
 	info := infoOf(ctx)
@@ -30,6 +30,12 @@ func (s *Server) emit(ctx context.Context, e oauthreg.Event) {
 	}
 	if e.Subject == "" {
 		e.Subject = info.subject
+	}
+	if s.telemetry != nil {
+		s.telemetry.event(ctx, &e)
+	}
+	if s.cfg.Events == nil {
+		return
 	}
 	if a := oauthreg.ActorFrom(ctx); a.RequestID != "" {
 		e.Actor = a
@@ -52,8 +58,10 @@ func bounded(name string) string {
 
 // emitAnswer reports that a request was refused, or that the server failed.
 func (s *Server) emitAnswer(ctx context.Context, oe *Error) {
+	info := infoOf(ctx)
+	info.errorCode = oe.Code
 	e := oauthreg.Event{
-		Type: oauthreg.EventRefused, GrantID: infoOf(ctx).grant,
+		Type: oauthreg.EventRefused, GrantID: info.grant,
 		Error: oe.Code, Description: oe.Description, Status: oe.Status, Field: oe.Field,
 	}
 	if oe.Status >= http.StatusInternalServerError {
@@ -99,6 +107,7 @@ func (s *Server) allow(ctx context.Context, kind LimitKind, key string) (retryAf
 // and the access token that came with it.
 func (s *Server) emitAuthorized(ctx context.Context, made *fosite.Request, login *oauthreg.Login, p *authorizeParams, decided bool) {
 	client := registered(made)
+	infoOf(ctx).grant = made.ID
 	e := oauthreg.Event{
 		ClientID: client.ClientID, Subject: login.Subject, SessionID: login.SessionID,
 		Scopes: p.Scopes, Resources: p.Resources,

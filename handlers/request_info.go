@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"net/http"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/oauthreg/oauthreg/oauthreg"
 )
 
@@ -22,6 +24,9 @@ type requestInfo struct {
 	client   *oauthreg.Client // once it is known which
 	subject  string           // the user
 	grant    string           // the grant that is made or used
+
+	errorCode string     // the OAuth error of the answer, wherever it went
+	span      trace.Span // nil when nobody traces
 }
 
 type requestInfoKey struct{}
@@ -57,12 +62,8 @@ const maxRequestID = 128
 
 // newRequestID is the id that a trusted proxy gave the request, or else a new one.
 func (s *Server) newRequestID(r *http.Request) string {
-	if len(s.cfg.TrustedProxies) > 0 {
-		if sent := r.Header[requestIDHeader]; len(sent) == 1 && isRequestID(sent[0]) {
-			if peer, ok := parseAddress(r.RemoteAddr); ok && isTrusted(peer, s.cfg.TrustedProxies) {
-				return sent[0]
-			}
-		}
+	if sent := r.Header[requestIDHeader]; len(sent) == 1 && isRequestID(sent[0]) && s.fromTrustedProxy(r) {
+		return sent[0]
 	}
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)

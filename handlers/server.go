@@ -1,7 +1,10 @@
 package handlers
 
 import (
+	"cmp"
+	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -42,6 +45,8 @@ type Server struct {
 	metadata  *metadata
 	builtin   *passwordSignIn // nil when the host has its own
 
+	telemetry *telemetry // nil: none
+
 	mux *http.ServeMux
 }
 
@@ -68,6 +73,12 @@ func New(cfg Config) (*Server, error) {
 	outbound := cfg.Outbound
 	if outbound == nil {
 		outbound = NewOutbound(OutboundConfig{})
+	}
+	if s.telemetry, err = newTelemetry(&s.cfg); err != nil {
+		return nil, fmt.Errorf("handlers: metrics: %w", err)
+	}
+	if s.telemetry != nil {
+		outbound = s.telemetry.traced(outbound)
 	}
 	s.outbound = outbound
 	s.jwks = newClientKeys(outbound, cfg.Now)
@@ -117,6 +128,9 @@ func (s *Server) handle(name string, e endpoint, fail failer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		info := &requestInfo{Context: r.Context(), endpoint: name, id: [1]string{s.newRequestID(r)}}
+		if s.telemetry != nil {
+			defer s.telemetry.start(s, &w, r, info)()
+		}
 		r = r.WithContext(info)
 		info.request = r
 		w.Header()[requestIDHeader] = info.id[:]
@@ -133,27 +147,45 @@ func (s *Server) handle(name string, e endpoint, fail failer) http.Handler {
 		}()
 		err := e(w, r)
 		if err == nil {
-			if s.log.Enabled(r.Context(), slog.LevelInfo) {
-				s.log.LogAttrs(r.Context(), slog.LevelInfo, "oauth request",
-					slog.String("endpoint", name), slog.String("result", "ok"),
-					slog.Duration("took", time.Since(start)), slog.String("request_id", requestID(r.Context())))
-			}
+			s.logRequest(r.Context(), slog.LevelInfo, start, info, nil)
 			return
 		}
 		oe := toOAuth(err)
 		level := slog.LevelInfo
-		attrs := []slog.Attr{
-			slog.String("endpoint", name), slog.String("result", oe.Code), slog.String("description", oe.Description),
-			slog.Duration("took", time.Since(start)), slog.String("request_id", requestID(r.Context())),
-		}
-		if oe.Status >= 500 {
+		if oe.Status >= http.StatusInternalServerError {
 			level = slog.LevelError
-			if oe.cause != nil {
-				attrs = append(attrs, slog.String("err", oe.cause.Error()))
-			}
 		}
-		s.log.LogAttrs(r.Context(), level, "oauth request", attrs...)
+		s.logRequest(r.Context(), level, start, info, oe)
 		s.emitAnswer(r.Context(), oe)
 		fail(s, w, r, oe)
 	})
+}
+
+// logRequest writes the one line of a request. The path is not in it: some carry
+// what must not be logged.
+func (s *Server) logRequest(ctx context.Context, level slog.Level, start time.Time, info *requestInfo, oe *Error) {
+	if !s.log.Enabled(ctx, level) {
+		return
+	}
+	result := cmp.Or(info.errorCode, "ok") // the error that was sent to a redirect URI
+	if oe != nil {
+		result = oe.Code
+	}
+	var list [8]slog.Attr // stays on the stack
+	attrs := append(list[:0],
+		slog.String("endpoint", info.endpoint), slog.String("result", result),
+		slog.Duration("took", time.Since(start)), slog.String("request_id", info.id[0]))
+	if info.clientID != "" {
+		attrs = append(attrs, slog.String("client_id", bounded(info.clientID)))
+	}
+	if info.grant != "" {
+		attrs = append(attrs, slog.String("grant", info.grant))
+	}
+	if oe != nil {
+		attrs = append(attrs, slog.String("description", oe.Description))
+		if level == slog.LevelError && oe.cause != nil {
+			attrs = append(attrs, slog.String("err", oe.cause.Error()))
+		}
+	}
+	s.log.LogAttrs(ctx, level, "oauth request", attrs...)
 }

@@ -649,6 +649,23 @@ func (s *keySnapshot) find(kid string, t time.Time) *ringKey {
 	return nil
 }
 
+// Keys returns the keys that are in the JWKS now, oldest first, without their
+// private parts. [SigningKey.State] tells where each stands.
+func (k *KeyRing) Keys(ctx context.Context) ([]SigningKey, error) {
+	s, err := k.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := k.now()
+	var keys []SigningKey
+	for i := range s.keys {
+		if key := &s.keys[i]; key.State(now) != KeyExpired {
+			keys = append(keys, key.SigningKey)
+		}
+	}
+	return keys, nil
+}
+
 // JWKS returns the public keys to publish (RFC 7517 §5): upcoming, active and
 // retired ones. The active ones come first, in order of Algorithms, for readers
 // that take the first key they see.

@@ -308,6 +308,16 @@ type statements struct {
 	d      *dialect
 	prefix string
 	done   sync.Map // string -> string
+
+	telemetry *telemetry // nil: none
+}
+
+func newStatements(d *dialect, cfg *Config) (*statements, error) {
+	t, err := newTelemetry(cfg, d)
+	if err != nil {
+		return nil, fmt.Errorf("storage: metrics: %w", err)
+	}
+	return &statements{d: d, prefix: cfg.TablePrefix, telemetry: t}, nil
 }
 
 func (t *statements) of(query string) string {

@@ -36,7 +36,7 @@ func (h *hostDB) read(ctx context.Context, fn func(context.Context, conn) error)
 }
 
 func (h *hostDB) write(ctx context.Context, fn func(context.Context, conn) error) error {
-	return retry(ctx, h.sql.d, func() error { return h.attempt(ctx, fn) })
+	return retry(ctx, h.sql, func() error { return h.attempt(ctx, fn) })
 }
 
 // How often and how patiently a write that met contention, or a connection that
@@ -55,14 +55,14 @@ func (e undecided) Unwrap() error { return e.error }
 
 // retry runs attempt until it succeeds or fails for a reason that lasts. What is
 // undecided is not run again: it might find its own work done.
-func retry(ctx context.Context, d *dialect, attempt func() error) error {
+func retry(ctx context.Context, sql *statements, attempt func() error) error {
 	delay, began := firstDelay, time.Now()
 	for n := 1; ; n++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		err := attempt()
-		if err == nil || n == maxAttempts || !d.isPassing(err) || time.Since(began) > maxPatience {
+		if err == nil || n == maxAttempts || !sql.d.isPassing(err) || time.Since(began) > maxPatience {
 			return err
 		}
 		// Half of it is chance, so that those who collided do not meet again.
@@ -71,6 +71,7 @@ func retry(ctx context.Context, d *dialect, attempt func() error) error {
 		case <-ctx.Done():
 			return err
 		}
+		sql.telemetry.retried(ctx)
 		delay = min(delay*2, lastDelay)
 	}
 }

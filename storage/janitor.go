@@ -45,6 +45,12 @@ var chores = []chore{
 // table, by the table's name without prefix. Any number of processes may sweep
 // at once.
 func (s *Store) Sweep(ctx context.Context, batch int) (map[string]int64, error) {
+	gone, err := s.sweep(ctx, batch)
+	s.sql.telemetry.swept(ctx, gone)
+	return gone, err
+}
+
+func (s *Store) sweep(ctx context.Context, batch int) (map[string]int64, error) {
 	const doing = "sweep"
 	if batch == 0 {
 		batch = 500

@@ -76,7 +76,7 @@ func (p *serverDB) write(ctx context.Context, fn func(context.Context, conn) err
 	if p.closed {
 		return errClosed
 	}
-	return retry(ctx, p.sql.d, func() error { return p.attempt(ctx, fn) })
+	return retry(ctx, p.sql, func() error { return p.attempt(ctx, fn) })
 }
 
 func (p *serverDB) attempt(ctx context.Context, fn func(context.Context, conn) error) (err error) {

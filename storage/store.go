@@ -12,6 +12,8 @@ import (
 	"github.com/ory/fosite/handler/openid"
 	"github.com/ory/fosite/handler/pkce"
 	fositestorage "github.com/ory/fosite/storage"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 	"gorm.io/gorm"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
@@ -72,6 +74,13 @@ type Config struct {
 	// digits and underscores, first a letter, at most 24. Empty means
 	// "oauthreg_". It must not change once the tables exist.
 	TablePrefix string
+
+	// TracerProvider gets a span for everything that is done in the database, and
+	// MeterProvider how long that took, what was tried again, how many writers
+	// shared a commit, and what the janitor deleted; nil means none, at no cost. They
+	// are OpenTelemetry's: the host brings the SDK.
+	TracerProvider trace.TracerProvider
+	MeterProvider  metric.MeterProvider
 
 	// Now is the clock; nil means [time.Now]. It is called concurrently.
 	Now func() time.Time
@@ -165,7 +174,10 @@ func Open(dsn string, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	open, name := kindOf(dsn)
-	sql := &statements{d: dialects[name], prefix: cfg.TablePrefix}
+	sql, err := newStatements(dialects[name], &cfg)
+	if err != nil {
+		return nil, err
+	}
 	db, err := open(dsn, sql)
 	if err != nil {
 		return nil, err
@@ -213,7 +225,10 @@ func New(db *gorm.DB, cfg Config) (*Store, error) {
 	if err := errors.Join(err, dialectErr); err != nil {
 		return nil, err
 	}
-	sql := &statements{d: d, prefix: cfg.TablePrefix}
+	sql, err := newStatements(d, &cfg)
+	if err != nil {
+		return nil, err
+	}
 	if inTransaction(db) {
 		s := newStore(&hostTx{db: session(db), sql: sql}, sql, cfg)
 		s.records = nil
@@ -260,7 +275,7 @@ func (s *Store) WithTx(tx *gorm.DB) *Store {
 	case !inTransaction(tx):
 		t.db = failed{errors.New("storage: WithTx: the *gorm.DB is not a transaction; call its Begin or Transaction method first")}
 	default:
-		t.sql = &statements{d: d, prefix: s.cfg.TablePrefix}
+		t.sql = &statements{d: d, prefix: s.cfg.TablePrefix, telemetry: s.sql.telemetry}
 		t.db = &hostTx{db: session(tx), sql: t.sql}
 	}
 	return &t
@@ -292,11 +307,17 @@ func (s *Store) now() time.Time { return s.cfg.Now().UTC() }
 
 // read runs fn against committed state. doing says what, for the error.
 func (s *Store) read(ctx context.Context, doing string, fn func(context.Context, conn) error) error {
+	if t := s.sql.telemetry; t != nil {
+		return explain(doing, t.observe(ctx, doing, func(ctx context.Context) error { return s.db.read(ctx, fn) }))
+	}
 	return explain(doing, s.db.read(ctx, fn))
 }
 
 // write runs fn in a transaction; see backend.write.
 func (s *Store) write(ctx context.Context, doing string, fn func(context.Context, conn) error) error {
+	if t := s.sql.telemetry; t != nil {
+		return explain(doing, t.observe(ctx, doing, func(ctx context.Context) error { return s.db.write(ctx, fn) }))
+	}
 	return explain(doing, s.db.write(ctx, fn))
 }
 

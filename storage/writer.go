@@ -191,6 +191,7 @@ func (w *writer) transact(live []*job) error {
 	if _, err := c.exec(ctx, "COMMIT"); err != nil {
 		return w.rollback(ctx, c, err)
 	}
+	w.sql.telemetry.committed(ctx, len(live))
 	return nil
 }
 

@@ -20,6 +20,8 @@ type options struct {
 	issuer string // empty: derived from the listener
 	db     string
 
+	metrics string // address; empty: none
+
 	clients string // file
 	users   string // file
 
@@ -66,6 +68,7 @@ func parseFlags(args []string, getenv func(string) string, help io.Writer) (opti
 		return checkIssuer(v)
 	})
 	fs.StringVar(&o.db, "db", "oauthreg.db", `SQLite `+"`file`"+`, ":memory:", postgres://... or mysql://...; the keys are kept beside the file in <file>.key, or in oauthreg.key`)
+	fs.StringVar(&o.metrics, "metrics", "", "serve metrics for Prometheus at http://<`address`>/metrics, apart from everything else; port 0 takes a free one (default none)")
 	fs.StringVar(&o.clients, "clients", "", "JSON `file`: array of clients, ensured at start (default: one demo client)")
 	fs.StringVar(&o.users, "users", "", "JSON `file`: array of users (default: one demo user)")
 	fs.Func("org", "`UUID` of the organization that owns clients declared without one (default "+defaultOrg+")", uuidFlag(&o.org))
@@ -123,6 +126,9 @@ func parseFlags(args []string, getenv func(string) string, help io.Writer) (opti
 func (o *options) check() error {
 	if _, _, err := net.SplitHostPort(o.addr); err != nil {
 		return fmt.Errorf("-addr: %w", err)
+	}
+	if _, _, err := net.SplitHostPort(o.metrics); err != nil && o.metrics != "" {
+		return fmt.Errorf("-metrics: %w", err)
 	}
 	if o.db == "" {
 		return errors.New(`-db is empty: name a file, or ":memory:"`)

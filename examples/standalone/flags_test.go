@@ -58,6 +58,7 @@ func TestParseFlagsErrors(t *testing.T) {
 		{"-resource /api", "for flag -resource: must be an absolute URL without fragment"},
 		{"-resource https://a.example#f", "for flag -resource: must be an absolute URL without fragment"},
 		{"-addr 9096", "-addr: address 9096: missing port in address"},
+		{"-metrics 9097", "-metrics: address 9097: missing port in address"},
 		{"-db=", "-db is empty"},
 		{"-registration maybe", `invalid value "maybe" for flag -registration: must be "open", "token" or "closed"`},
 		{"-cimd on", `invalid value "on" for flag -cimd: client ID metadata documents are not supported yet`},
@@ -86,7 +87,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s: got %v", arg, err)
 		}
 		for _, name := range []string{"-addr", "-issuer", "-db", "-clients", "-users", "-admin-key", "-tls-cert", "-tls-key", "-outbound-ca", "-outbound-private",
-			"-org", "-project", "-user", "-resource", "-limits", "-implicit"} {
+			"-org", "-project", "-user", "-resource", "-limits", "-implicit", "-metrics"} {
 			if !strings.Contains(help.String(), "  "+name+" ") && !strings.Contains(help.String(), "  "+name+"\n") {
 				t.Errorf("%s does not tell of %s", arg, name)
 			}

@@ -4,7 +4,7 @@
 //
 // main parses the process and nothing else; run does the work and is what the
 // tests call. flags.go has the options, secrets.go the master key, users.go the
-// users file, demo.go what is there without files, serve.go the wiring.
+// users file, metrics.go what -metrics serves, demo.go what is there without files, serve.go the wiring.
 package main
 
 import (

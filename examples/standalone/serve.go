@@ -73,7 +73,12 @@ func start(ctx context.Context, args []string, getenv func(string) string, stdou
 		return &usageError{fmt.Errorf("the issuer %s %w", issuer, err)}
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
-	a, err := newApp(ctx, o, f, issuer, log)
+	m, err := newMetrics(ctx, o.metrics, log)
+	if err != nil {
+		return err
+	}
+	defer m.close() // again, unless the start fails
+	a, err := newApp(ctx, o, f, issuer, log, m)
 	if err != nil {
 		return err
 	}
@@ -136,6 +141,7 @@ type app struct {
 	log      *slog.Logger
 	issuer   string
 	adminKey string
+	metrics  *metrics // nil: none
 
 	before string // printed before connections are accepted
 	after  string // printed after
@@ -143,7 +149,7 @@ type app struct {
 
 // newApp opens the database and wires everything on it. The store is open
 // exactly when there is no error.
-func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Logger) (_ *app, err error) {
+func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Logger, m *metrics) (_ *app, err error) {
 	master := newMasterKey()
 	if o.db != ":memory:" {
 		if master, err = openMasterKey(o.db); err != nil {
@@ -153,6 +159,7 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 	store, err := storage.Open(o.db, storage.Config{
 		EncryptionKeys: [][]byte{master.derive("storage encryption")},
 		NewSession:     handlers.NewSession,
+		MeterProvider:  m.meter(),
 	})
 	if err != nil {
 		return nil, err // names the file
@@ -165,7 +172,10 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 	if err := store.Migrate(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", o.db, err)
 	}
-	a := &app{store: store, log: log, issuer: issuer}
+	a := &app{store: store, log: log, issuer: issuer, metrics: m}
+	if m != nil {
+		a.before = "metrics on " + m.url() + "\n"
+	}
 	known := scopes()
 	names := make([]string, len(known))
 	for i, s := range known {
@@ -207,7 +217,7 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 		Registration: registration,
 		Implicit:     o.implicit, Limits: limits,
 		Outbound: handlers.NewOutbound(handlers.OutboundConfig{Private: o.outboundPrivate, HTTP: o.outboundPrivate, CAs: f.cas}),
-		Logger:   log,
+		Logger:   log, MeterProvider: m.meter(),
 	})
 	if err != nil {
 		return nil, err
@@ -352,6 +362,9 @@ func (a *app) serve(ctx context.Context, ln net.Listener, tlsConfig *tls.Config,
 		}
 	})
 	work.Go(func() { a.maintain(background) })
+	if a.metrics != nil {
+		work.Go(func() { a.metrics.serve(background, a.log) })
+	}
 	work.Go(func() {
 		if err := a.server.RunLogouts(background, logoutInterval); err != nil {
 			a.log.Error("logout notices stopped", "err", err)

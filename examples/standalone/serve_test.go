@@ -288,6 +288,8 @@ func TestStartErrors(t *testing.T) {
 		{"http issuer on a public host", []string{"-issuer", "http://auth.example"}, 2, []string{"-issuer", "https"}},
 		{"address that needs https", []string{"-addr", "127.0.0.2:0"}, 2, []string{"http://127.0.0.2:", "must be https"}},
 		{"busy port", []string{"-addr", busy.Addr().String()}, 1, []string{busy.Addr().String(), "address already in use"}},
+		{"busy port of the metrics", []string{"-metrics", busy.Addr().String()}, 1, []string{"-metrics", busy.Addr().String(), "address already in use"}},
+		{"metrics without a port", []string{"-metrics", "127.0.0.1"}, 2, []string{"-metrics", "missing port"}},
 		{"no clients file", []string{"-clients", filepath.Join(dir, "absent.json")}, 1, []string{"absent.json", "no such file"}},
 		{"clients file is a folder", []string{"-clients", dir}, 1, []string{dir, "is a directory"}},
 		{"clients file is not JSON", []string{"-clients", file("broken.json", "[{]")}, 1, []string{"broken.json"}},
