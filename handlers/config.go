@@ -96,7 +96,8 @@ type Config struct {
 	// TracerProvider gets a span for every request, with one for each fetch from a
 	// URL that a client named, and MeterProvider the metrics; nil means none, at no
 	// cost. They are OpenTelemetry's: the host brings the SDK. Neither has a secret,
-	// and the metrics have no attribute whose values strangers choose.
+	// and the metrics have no attribute whose values strangers choose. A meter holds on
+	// to the server's Keys for as long as the provider lives.
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
 	// Logger gets one line per request; nil discards. Never a secret.
