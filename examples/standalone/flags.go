@@ -39,6 +39,8 @@ type options struct {
 
 	registration      handlers.RegistrationMode
 	registrationLimit int
+
+	conformance conformanceOptions
 }
 
 // usageError is a mistake on the command line; it ends the process with status 2.
@@ -101,6 +103,15 @@ func parseFlags(args []string, getenv func(string) string, help io.Writer) (opti
 	})
 	fs.BoolVar(&o.implicit, "implicit", false, "switch the implicit grant on for clients that registered it")
 
+	c := &o.conformance
+	fs.StringVar(&c.issuer, "conformance", "", "check the running server with this `issuer`, ours or any other, instead of serving; ends with status 1 when a check fails")
+	fs.StringVar(&c.config, "conformance-config", "", "JSON `file` with the clients, the user and more to check with: see examples/standalone/conformance.go")
+	fs.StringVar(&c.client, "conformance-client", "", "`id:secret` of a registered client to check with, or id alone for a public one; needs -conformance-redirect")
+	fs.StringVar(&c.redirect, "conformance-redirect", "", "registered redirect `URI` of that client; nothing needs to listen there")
+	fs.StringVar(&c.user, "conformance-user", "", "`name:password` to sign in with, on pages with the fields username and password")
+	fs.BoolVar(&c.register, "conformance-register", false, "let the checks register clients of their own, which they delete afterwards")
+	fs.BoolVar(&c.json, "conformance-json", false, "print the report as JSON")
+
 	err := fs.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -132,6 +143,9 @@ func (o *options) check() error {
 	}
 	if o.db == "" {
 		return errors.New(`-db is empty: name a file, or ":memory:"`)
+	}
+	if c := o.conformance; c.issuer == "" && c != (conformanceOptions{}) {
+		return errors.New("the flags -conformance-... go with -conformance")
 	}
 	if o.registrationLimit < 0 {
 		return errors.New("-registration-limit is negative")

@@ -62,6 +62,7 @@ func TestParseFlagsErrors(t *testing.T) {
 		{"-db=", "-db is empty"},
 		{"-registration maybe", `invalid value "maybe" for flag -registration: must be "open", "token" or "closed"`},
 		{"-cimd on", `invalid value "on" for flag -cimd: client ID metadata documents are not supported yet`},
+		{"-conformance-register", "the flags -conformance-... go with -conformance"},
 		{"-registration-limit -1", "-registration-limit is negative"},
 		{"-tls-cert c.pem", "-tls-cert and -tls-key belong together"},
 		{"-tls-key k.pem", "-tls-cert and -tls-key belong together"},
@@ -87,6 +88,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s: got %v", arg, err)
 		}
 		for _, name := range []string{"-addr", "-issuer", "-db", "-clients", "-users", "-admin-key", "-tls-cert", "-tls-key", "-outbound-ca", "-outbound-private",
+			"-conformance", "-conformance-config", "-conformance-client", "-conformance-redirect", "-conformance-user", "-conformance-register", "-conformance-json",
 			"-org", "-project", "-user", "-resource", "-limits", "-implicit", "-metrics"} {
 			if !strings.Contains(help.String(), "  "+name+" ") && !strings.Contains(help.String(), "  "+name+"\n") {
 				t.Errorf("%s does not tell of %s", arg, name)

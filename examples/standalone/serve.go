@@ -63,6 +63,9 @@ func start(ctx context.Context, args []string, getenv func(string) string, stdou
 	if err != nil {
 		return err
 	}
+	if o.conformance.issuer != "" {
+		return checkDeployment(ctx, o, f, stdout)
+	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.addr)
 	if err != nil {
 		return err

@@ -29,7 +29,8 @@ type Browser func(ctx context.Context, start, redirectURI string) (*url.URL, err
 // FormBrowser walks through sign-in and consent pages that are HTML forms. On
 // each page it takes the first form with a field of Fields or a button of Buttons
 // in it, or else the page's only POST form; fills it in, keeping what it finds in
-// the other fields; and submits it. It keeps cookies and runs no script.
+// the other fields; and submits it. It keeps cookies, runs no script, and sends
+// nothing over http, but for loopback addresses.
 type FormBrowser struct {
 	// Fields are what to type, by the name of the field: the built-in pages of
 	// package handlers have username and password.
@@ -66,6 +67,9 @@ func (f FormBrowser) Browse(ctx context.Context, start, redirectURI string) (*ur
 	}
 	submitted := map[string]int{}
 	for range maxSteps {
+		if !secure(req.URL.String()) {
+			return nil, fmt.Errorf("%s is neither https nor on a loopback address, and is sent nothing", place(req.URL))
+		}
 		a, err := send(client, req)
 		if err != nil {
 			return nil, err

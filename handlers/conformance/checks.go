@@ -36,13 +36,14 @@ func Checks() []Check {
 // What the groups build on.
 var (
 	needsMetadata = []string{"metadata/document"}
-	needsKeys     = []string{"metadata/document", "jwks/document"}
-	needsCode     = []string{"metadata/document", "code/flow"}
-	needsIDToken  = []string{"metadata/document", "code/flow", "id-token/signature"}
-	needsRefresh  = []string{"metadata/document", "code/flow", "refresh/flow"}
-	needsReplay   = []string{"metadata/document", "code/flow", "refresh/flow", "refresh/replay"}
-	needsMachine  = []string{"metadata/document", "client-credentials/token"}
-	needsRegister = []string{"metadata/document", "register/echo"}
+	needsIssuer   = []string{"metadata/document", "metadata/issuer"}
+	needsKeys     = append([]string{"jwks/document"}, needsIssuer...)
+	needsCode     = append([]string{"code/flow"}, needsIssuer...)
+	needsIDToken  = append([]string{"id-token/signature"}, needsCode...)
+	needsRefresh  = append([]string{"refresh/flow"}, needsCode...)
+	needsReplay   = append([]string{"refresh/replay"}, needsRefresh...)
+	needsMachine  = append([]string{"client-credentials/token"}, needsIssuer...)
+	needsRegister = append([]string{"register/echo"}, needsIssuer...)
 )
 
 // checks is every check, readable at a glance. It is filled by init because the
@@ -64,44 +65,44 @@ func init() {
 	add("metadata/algorithms", "RFC 8414 §2, OpenID Connect Discovery §3", Must, "signing algorithms are listed, with RS256 and without none", needsMetadata, metadataAlgorithms)
 	add("metadata/grants", "RFC 9700 §2.1.2, §2.4", Should, "neither passwords nor tokens in the browser's address are offered", needsMetadata, metadataGrants)
 
-	add("jwks/document", "RFC 7517 §5", Must, "the keys can be read", needsMetadata, jwksDocument)
+	add("jwks/document", "RFC 7517 §5", Must, "the keys can be read", needsIssuer, jwksDocument)
 	add("jwks/private", "OpenID Connect Discovery §3", Must, "no private key is published", needsKeys, jwksPrivate)
 	add("jwks/keys", "RFC 7517 §4, RFC 7518 §3.3", Must, "keys are well-formed, distinct and long enough", needsKeys, jwksKeys)
 
-	add("authorize/unknown-client", "RFC 6749 §4.1.2.1", Must, "an unknown client is not redirected", needsMetadata, authorizeUnknownClient)
-	add("authorize/unregistered-redirect", "RFC 6749 §4.1.2.1", Must, "an unregistered redirect URI is never redirected to", needsMetadata, authorizeUnregisteredRedirect)
-	add("authorize/exact-redirect", "RFC 9700 §4.1.3", Must, "redirect URIs that are merely close are refused", needsMetadata, authorizeExactRedirect)
-	add("authorize/fragment-redirect", "RFC 6749 §3.1.2", Must, "a redirect URI with a fragment is refused", needsMetadata, authorizeFragmentRedirect)
-	add("authorize/repeated-redirect", "RFC 6749 §3.1", Must, "of two redirect URIs none is used", needsMetadata, authorizeRepeatedRedirect)
-	add("authorize/missing-response-type", "RFC 6749 §3.1.1", Must, "a request without response_type is refused", needsMetadata, authorizeMissingResponseType)
-	add("authorize/unsupported-response-type", "RFC 6749 §3.1.1", Must, "an unknown response_type is refused", needsMetadata, authorizeUnsupportedResponseType)
-	add("authorize/repeated-parameter", "RFC 6749 §3.1", Must, "a repeated parameter is refused", needsMetadata, authorizeRepeatedParameter)
-	add("authorize/pkce-plain", "RFC 7636 §4.4.1", Must, "a transformation that is not offered is refused", needsMetadata, authorizePlain)
-	add("authorize/pkce-missing", "RFC 7636 §4.4.1", Must, "a client that must use PKCE is refused without", needsMetadata, authorizeMissingPKCE)
-	add("authorize/state", "RFC 6749 §4.1.2.1", Must, "state comes back with errors, exactly", needsMetadata, authorizeState)
-	add("authorize/iss", "RFC 9207 §2", Must, "errors name the issuer", needsMetadata, authorizeIss)
-	add("authorize/prompt-none", "OpenID Connect Core §3.1.2.6", Must, "prompt=none shows no page", needsMetadata, authorizePromptNone)
-	add("authorize/framing", "RFC 9700 §4.16", Should, "the sign-in page cannot be framed", needsMetadata, authorizeFraming)
-	add("authorize/cors", "RFC 9700 §2.6", Must, "no other origin may read the authorization endpoint", needsMetadata, authorizeCORS)
+	add("authorize/unknown-client", "RFC 6749 §4.1.2.1", Must, "an unknown client is not redirected", needsIssuer, authorizeUnknownClient)
+	add("authorize/unregistered-redirect", "RFC 6749 §4.1.2.1", Must, "an unregistered redirect URI is never redirected to", needsIssuer, authorizeUnregisteredRedirect)
+	add("authorize/exact-redirect", "RFC 9700 §4.1.3", Must, "redirect URIs that are merely close are refused", needsIssuer, authorizeExactRedirect)
+	add("authorize/fragment-redirect", "RFC 6749 §3.1.2", Must, "a redirect URI with a fragment is refused", needsIssuer, authorizeFragmentRedirect)
+	add("authorize/repeated-redirect", "RFC 6749 §3.1", Must, "of two redirect URIs none is used", needsIssuer, authorizeRepeatedRedirect)
+	add("authorize/missing-response-type", "RFC 6749 §3.1.1", Must, "a request without response_type is refused", needsIssuer, authorizeMissingResponseType)
+	add("authorize/unsupported-response-type", "RFC 6749 §3.1.1", Must, "an unknown response_type is refused", needsIssuer, authorizeUnsupportedResponseType)
+	add("authorize/repeated-parameter", "RFC 6749 §3.1", Must, "a repeated parameter is refused", needsIssuer, authorizeRepeatedParameter)
+	add("authorize/pkce-plain", "RFC 7636 §4.4.1", Must, "a transformation that is not offered is refused", needsIssuer, authorizePlain)
+	add("authorize/pkce-missing", "RFC 7636 §4.4.1", Must, "a client that must use PKCE is refused without", needsIssuer, authorizeMissingPKCE)
+	add("authorize/state", "RFC 6749 §4.1.2.1", Must, "state comes back with errors, exactly", needsIssuer, authorizeState)
+	add("authorize/iss", "RFC 9207 §2", Must, "errors name the issuer", needsIssuer, authorizeIss)
+	add("authorize/prompt-none", "OpenID Connect Core §3.1.2.6", Must, "prompt=none shows no page", needsIssuer, authorizePromptNone)
+	add("authorize/framing", "RFC 9700 §4.16", Should, "the sign-in page cannot be framed", needsIssuer, authorizeFraming)
+	add("authorize/cors", "RFC 9700 §2.6", Must, "no other origin may read the authorization endpoint", needsIssuer, authorizeCORS)
 
-	add("token/unsupported-grant", "RFC 6749 §5.2", Must, "an unknown grant_type is unsupported_grant_type", needsMetadata, tokenUnsupportedGrant)
-	add("token/missing-grant", "RFC 6749 §5.2", Must, "a request without grant_type is refused", needsMetadata, tokenMissingGrant)
-	add("token/repeated-parameter", "RFC 6749 §3.2", Must, "a repeated parameter is refused", needsMetadata, tokenRepeatedParameter)
-	add("token/wrong-secret", "RFC 6749 §5.2", Must, "a wrong secret is invalid_client, with a challenge where Basic was tried", needsMetadata, tokenWrongSecret)
-	add("token/unknown-client", "RFC 6749 §5.2", Must, "an unknown client is invalid_client", needsMetadata, tokenUnknownClient)
-	add("token/no-credentials", "RFC 6749 §3.2.1", Must, "a confidential client has to authenticate", needsMetadata, tokenNoCredentials)
-	add("token/query-credentials", "RFC 6749 §2.3.1", Must, "credentials in the query are refused", needsMetadata, tokenQueryCredentials)
-	add("token/two-methods", "RFC 6749 §2.3", Must, "two authentication methods at once are refused", needsMetadata, tokenTwoMethods)
-	add("token/get", "RFC 6749 §3.2", Must, "GET is refused", needsMetadata, tokenGet)
-	add("token/unknown-code", "RFC 6749 §5.2", Must, "an unknown code is invalid_grant", needsMetadata, tokenUnknownCode)
-	add("token/unknown-refresh-token", "RFC 6749 §5.2", Must, "an unknown refresh token is invalid_grant", needsMetadata, tokenUnknownRefreshToken)
+	add("token/unsupported-grant", "RFC 6749 §5.2", Must, "an unknown grant_type is unsupported_grant_type", needsIssuer, tokenUnsupportedGrant)
+	add("token/missing-grant", "RFC 6749 §5.2", Must, "a request without grant_type is refused", needsIssuer, tokenMissingGrant)
+	add("token/repeated-parameter", "RFC 6749 §3.2", Must, "a repeated parameter is refused", needsIssuer, tokenRepeatedParameter)
+	add("token/wrong-secret", "RFC 6749 §5.2", Must, "a wrong secret is invalid_client, with a challenge where Basic was tried", needsIssuer, tokenWrongSecret)
+	add("token/unknown-client", "RFC 6749 §5.2", Must, "an unknown client is invalid_client", needsIssuer, tokenUnknownClient)
+	add("token/no-credentials", "RFC 6749 §3.2.1", Must, "a confidential client has to authenticate", needsIssuer, tokenNoCredentials)
+	add("token/query-credentials", "RFC 6749 §2.3.1", Must, "credentials in the query are refused", needsIssuer, tokenQueryCredentials)
+	add("token/two-methods", "RFC 6749 §2.3", Must, "two authentication methods at once are refused", needsIssuer, tokenTwoMethods)
+	add("token/get", "RFC 6749 §3.2", Must, "GET is refused", needsIssuer, tokenGet)
+	add("token/unknown-code", "RFC 6749 §5.2", Must, "an unknown code is invalid_grant", needsIssuer, tokenUnknownCode)
+	add("token/unknown-refresh-token", "RFC 6749 §5.2", Must, "an unknown refresh token is invalid_grant", needsIssuer, tokenUnknownRefreshToken)
 
-	add("client-credentials/token", "RFC 6749 §4.4, §5.1", Must, "a client gets a token for itself, which no cache keeps", needsMetadata, clientCredentialsToken)
+	add("client-credentials/token", "RFC 6749 §4.4, §5.1", Must, "a client gets a token for itself, which no cache keeps", needsIssuer, clientCredentialsToken)
 	add("client-credentials/no-refresh", "RFC 6749 §4.4.3", Should, "without a refresh token", needsMachine, clientCredentialsNoRefresh)
 	add("client-credentials/scope", "RFC 6749 §3.3", Must, "and never for a scope that nobody registered", needsMachine, clientCredentialsScope)
-	add("client-credentials/public", "RFC 6749 §4.4", Must, "a public client gets none", needsMetadata, clientCredentialsPublic)
+	add("client-credentials/public", "RFC 6749 §4.4", Must, "a public client gets none", needsIssuer, clientCredentialsPublic)
 
-	add("code/flow", "RFC 6749 §4.1, RFC 7636", Must, "the code flow with PKCE ends with a token", needsMetadata, codeFlow)
+	add("code/flow", "RFC 6749 §4.1, RFC 7636", Must, "the code flow with PKCE ends with a token", needsIssuer, codeFlow)
 	add("code/token-type", "RFC 6749 §5.1", Must, "the token is a bearer token with a lifetime", needsCode, codeTokenType)
 	add("code/no-store", "RFC 6749 §5.1", Must, "no cache keeps the token", needsCode, codeNoStore)
 	add("code/state", "RFC 6749 §4.1.2", Must, "state comes back with the code, exactly", needsCode, codeState)
@@ -122,14 +123,14 @@ func init() {
 	add("id-token/nonce", "OpenID Connect Core §3.1.3.7", Must, "nonce comes back", needsIDToken, idTokenNonce)
 	add("id-token/at-hash", "OpenID Connect Core §3.1.3.6", Must, "at_hash is that of the access token", needsIDToken, idTokenAccessHash)
 	add("id-token/auth-time", "OpenID Connect Core §2", Must, "max_age brings auth_time", needsIDToken, idTokenAuthTime)
-	add("access-token/jwt", "RFC 9068 §2", Must, "a JWT access token is verifiable and complete", needsMetadata, accessTokenJWT)
+	add("access-token/jwt", "RFC 9068 §2", Must, "a JWT access token is verifiable and complete", needsIssuer, accessTokenJWT)
 
-	add("introspection/auth", "RFC 7662 §2.1", Must, "introspection needs credentials", needsMetadata, introspectionAuth)
-	add("introspection/active", "RFC 7662 §2.2", Should, "a client's own token is active", needsMetadata, introspectionActive)
-	add("introspection/unknown", "RFC 7662 §2.2", Must, "an unknown token is inactive, and nothing more", needsMetadata, introspectionUnknown)
+	add("introspection/auth", "RFC 7662 §2.1", Must, "introspection needs credentials", needsIssuer, introspectionAuth)
+	add("introspection/active", "RFC 7662 §2.2", Should, "a client's own token is active", needsIssuer, introspectionActive)
+	add("introspection/unknown", "RFC 7662 §2.2", Must, "an unknown token is inactive, and nothing more", needsIssuer, introspectionUnknown)
 
-	add("userinfo/challenge", "RFC 6750 §3", Must, "no token: 401 with a challenge", needsMetadata, userinfoChallenge)
-	add("userinfo/invalid-token", "RFC 6750 §3.1", Must, "an unknown token: 401 with invalid_token", needsMetadata, userinfoInvalidToken)
+	add("userinfo/challenge", "RFC 6750 §3", Must, "no token: 401 with a challenge", needsIssuer, userinfoChallenge)
+	add("userinfo/invalid-token", "RFC 6750 §3.1", Must, "an unknown token: 401 with invalid_token", needsIssuer, userinfoInvalidToken)
 	add("userinfo/subject", "OpenID Connect Core §5.3.2", Must, "sub is that of the id_token", needsIDToken, userinfoSubject)
 	add("userinfo/query-token", "RFC 9700 §4.3.2", Should, "a token in the query is refused", needsIDToken, userinfoQueryToken)
 
@@ -141,20 +142,20 @@ func init() {
 	add("refresh/narrow", "RFC 6749 §6", Should, "the scope can be narrowed", needsRefresh, refreshNarrow)
 	add("refresh/widen", "RFC 6749 §6", Must, "and never widened", needsRefresh, refreshWiden)
 
-	add("revocation/unknown", "RFC 7009 §2.2", Must, "an unknown token is answered with 200", needsMetadata, revocationUnknown)
-	add("revocation/auth", "RFC 7009 §2.1", Must, "revocation needs credentials", needsMetadata, revocationAuth)
-	add("revocation/access-token", "RFC 7009 §2", Must, "a revoked access token is inactive", append([]string{"introspection/active"}, needsMetadata...), revocationAccess)
+	add("revocation/unknown", "RFC 7009 §2.2", Must, "an unknown token is answered with 200", needsIssuer, revocationUnknown)
+	add("revocation/auth", "RFC 7009 §2.1", Must, "revocation needs credentials", needsIssuer, revocationAuth)
+	add("revocation/access-token", "RFC 7009 §2", Must, "a revoked access token is inactive", append([]string{"introspection/active"}, needsIssuer...), revocationAccess)
 	add("revocation/refresh-token", "RFC 7009 §2", Must, "a revoked refresh token is refused", needsRefresh, revocationRefresh)
 	add("revocation/cascade", "RFC 7009 §2.1", Should, "and ends its access tokens", needsRefresh, revocationCascade)
 	add("revocation/other-client", "RFC 7009 §2.1", Must, "another client cannot revoke it", needsRefresh, revocationOtherClient)
 
-	add("resource/audience", "RFC 8707 §2", Should, "a token is for the resource that was asked for", needsMetadata, resourceAudience)
-	add("resource/unknown", "RFC 8707 §2", Should, "an unknown resource is invalid_target", needsMetadata, resourceUnknown)
-	add("resource/malformed", "RFC 8707 §2", Must, "a relative resource, or one with a fragment, is invalid_target", needsMetadata, resourceMalformed)
-	add("resource/metadata", "RFC 9728 §3.3", Must, "the resource's metadata name it and the issuer", needsMetadata, protectedResourceMetadata)
-	add("resource/challenge", "RFC 9728 §5.1", Should, "the resource's challenge leads to its metadata", needsMetadata, protectedResourceChallenge)
+	add("resource/audience", "RFC 8707 §2", Should, "a token is for the resource that was asked for", needsIssuer, resourceAudience)
+	add("resource/unknown", "RFC 8707 §2", Should, "an unknown resource is invalid_target", needsIssuer, resourceUnknown)
+	add("resource/malformed", "RFC 8707 §2", Must, "a relative resource, or one with a fragment, is invalid_target", needsIssuer, resourceMalformed)
+	add("resource/metadata", "RFC 9728 §3.3", Must, "the resource's metadata name it and the issuer", needsIssuer, protectedResourceMetadata)
+	add("resource/challenge", "RFC 9728 §5.1", Should, "the resource's challenge leads to its metadata", needsIssuer, protectedResourceChallenge)
 
-	add("register/echo", "RFC 7591 §3.2.1", Must, "a registration is answered with everything registered", needsMetadata, registerEcho)
+	add("register/echo", "RFC 7591 §3.2.1", Must, "a registration is answered with everything registered", needsIssuer, registerEcho)
 	add("register/no-store", "RFC 7591 §3.2.1", Must, "no cache keeps the credentials", needsRegister, registerNoStore)
 	add("register/malformed", "RFC 7591 §3.2.2", Must, "what is not JSON is refused", needsRegister, registerMalformed)
 	add("register/script", "RFC 7591 §5", Must, "redirect URIs that run script are refused", needsRegister, registerScript)
@@ -168,8 +169,8 @@ func init() {
 	add("register/update", "RFC 7592 §2.2", Must, "it can update it, but not its client_id", needsRegister, registerUpdate)
 	add("register/delete", "RFC 7592 §2.3", Must, "it can delete it, and is gone then", needsRegister, registerDelete)
 
-	add("logout/unregistered", "OpenID Connect RP-Initiated Logout §3", Must, "an unregistered post_logout_redirect_uri is not redirected to", needsMetadata, logoutUnregistered)
+	add("logout/unregistered", "OpenID Connect RP-Initiated Logout §3", Must, "an unregistered post_logout_redirect_uri is not redirected to", needsIssuer, logoutUnregistered)
 	add("logout/redirect", "OpenID Connect RP-Initiated Logout §3", Should, "a registered one is, with state", needsIDToken, logoutRedirect)
 
-	add("cors/endpoints", "Fetch §3.2", May, "what browser applications may call", needsMetadata, corsEndpoints)
+	add("cors/endpoints", "Fetch §3.2", May, "what browser applications may call", needsIssuer, corsEndpoints)
 }

@@ -319,7 +319,7 @@ func codeOtherClient(ctx context.Context, r *run) error {
 
 // alive reports whether an access token is good, by introspection or userinfo.
 func (r *run) alive(ctx context.Context, t members) (bool, error) {
-	if r.user != nil && !r.user.public() && r.meta.has("introspection_endpoint") && r.outcomes["introspection/active"] != Fail {
+	if r.user != nil && !r.user.public() && r.offers("introspection_endpoint") && r.results["introspection/active"].Outcome != Fail {
 		a, err := r.postAs(ctx, r.meta.text("introspection_endpoint"), r.user, values("token", t.text("access_token")))
 		if err != nil {
 			return false, err
@@ -328,7 +328,7 @@ func (r *run) alive(ctx context.Context, t members) (bool, error) {
 			return a.json.yes("active"), nil
 		}
 	}
-	if r.user != nil && r.meta.has("userinfo_endpoint") && slices.Contains(r.user.Scopes, "openid") {
+	if r.user != nil && r.offers("userinfo_endpoint") && slices.Contains(r.user.Scopes, "openid") {
 		a, err := r.get(ctx, r.meta.text("userinfo_endpoint"), "Authorization", "Bearer "+t.text("access_token"))
 		if err != nil {
 			return false, err

@@ -205,8 +205,9 @@ type run struct {
 	other   *Client // somebody else
 	missing string  // why there is no user
 
-	outcomes   map[string]Outcome
-	registered []*registration // to delete at the end
+	results    map[string]Result // so far, by name
+	reused     *reuse            // what refresh/replay found
+	registered []*registration   // to delete at the end
 }
 
 func newRun(cfg Config) (*run, error) {
@@ -231,7 +232,7 @@ func newRun(cfg Config) (*run, error) {
 			}
 		}
 	}
-	return &run{cfg: cfg, outcomes: map[string]Outcome{}, http: &http.Client{
+	return &run{cfg: cfg, results: map[string]Result{}, http: &http.Client{
 		Transport:     cfg.Transport,
 		Timeout:       cfg.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -260,7 +261,7 @@ func (r *run) prepare(ctx context.Context) {
 		r.machine = &m // openid is nothing for it
 	}
 	r.missing = "needs a client with a redirect URI (Config.Client)"
-	if r.cfg.Register != nil && r.fetched == nil {
+	if r.cfg.Register != nil && r.offers("registration_endpoint") {
 		if r.user == nil {
 			var err error
 			if r.user, err = r.registeredClient(ctx); err != nil {
@@ -303,7 +304,7 @@ func (r *run) run(ctx context.Context, c check) Result {
 	default:
 		result.Outcome, result.Detail = Fail, err.Error()
 	}
-	r.outcomes[c.Name] = result.Outcome
+	r.results[c.Name] = result
 	return result
 }
 
@@ -315,8 +316,11 @@ func (r *run) try(ctx context.Context, c check) error {
 		return skip("not wanted (Config.Skip)")
 	}
 	for _, need := range c.needs {
-		if o, ran := r.outcomes[need]; ran && o != Pass {
-			return skipf("needs %s, which did not pass", need)
+		switch before := r.results[need]; before.Outcome { // empty: it did not run
+		case Skip:
+			return skip(before.Detail)
+		case Fail:
+			return skipf("needs %s, which failed", need)
 		}
 	}
 	return c.try(ctx, r)
@@ -344,15 +348,33 @@ func (r *run) wait(ctx context.Context) error {
 	return r.cfg.Wait(ctx, r.cfg.ReplayAfter)
 }
 
-// endpoint is an endpoint of the metadata; a server without it is not checked.
+// endpoint is an endpoint of the metadata that may be sent secrets; a server
+// without it is not checked.
 func (r *run) endpoint(name string) (string, error) {
-	if r.fetched != nil {
+	switch e := r.meta.text(name); {
+	case r.fetched != nil:
 		return "", skip("there is no metadata")
-	}
-	if e := r.meta.text(name); e != "" {
+	case r.meta.text("issuer") != r.cfg.Issuer:
+		return "", skip("the metadata are those of another issuer, and must not be used (RFC 8414 §3.3)")
+	case e == "":
+		return "", skipf("not offered: the metadata have no %s", name)
+	case !secure(e):
+		return "", skipf("%s is neither https nor on a loopback address, and is sent nothing", name)
+	default:
 		return e, nil
 	}
-	return "", skipf("not offered: the metadata have no %s", name)
+}
+
+// offers reports whether there is an endpoint to send something to.
+func (r *run) offers(name string) bool {
+	_, err := r.endpoint(name)
+	return err == nil
+}
+
+// secure reports whether a URL may be sent secrets: by https, or to this machine.
+func secure(raw string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()))
 }
 
 // userClient is the client with a redirect URI.

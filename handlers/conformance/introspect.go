@@ -10,7 +10,7 @@ import (
 
 // owned is an access token and the confidential client it belongs to.
 func (r *run) owned(ctx context.Context) (*Client, members, error) {
-	if r.user != nil && !r.user.public() && r.cfg.Browser != nil && r.outcomes["code/flow"] != Fail {
+	if r.user != nil && !r.user.public() && r.cfg.Browser != nil && r.results["code/flow"].Outcome != Fail {
 		_, t, err := r.tokens(ctx)
 		return r.user, t, err
 	}

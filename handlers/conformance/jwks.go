@@ -138,8 +138,8 @@ func (r *run) verify(ctx context.Context, token string) (members, *jose.Header, 
 	if err != nil {
 		return nil, nil, fmt.Errorf("not a JWS with an asymmetric algorithm: %w", err)
 	}
-	if r.outcomes["jwks/document"] == Fail {
-		return nil, nil, skip("needs jwks/document, which did not pass")
+	if r.results["jwks/document"].Outcome == Fail {
+		return nil, nil, skip("needs jwks/document, which failed")
 	}
 	keys, err := r.keys(ctx)
 	if err != nil {

@@ -79,44 +79,53 @@ func refreshRotation(ctx context.Context, r *run) error {
 	return errors.New("the refresh token of a public client stays the same: nobody notices when it is stolen")
 }
 
+// reuse is a grant whose first refresh token was used twice.
+type reuse struct {
+	client *Client
+	after  members // the tokens of the first use
+}
+
 // replayed uses a refresh token twice, until the second use is refused.
-func (r *run) replayed(ctx context.Context) (v *visit, after members, err error) {
+func (r *run) replayed(ctx context.Context) (*reuse, error) {
 	v, before, after, err := r.rotated(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if after == nil {
-		return nil, nil, skip("the server does not rotate refresh tokens")
+		return nil, skip("the server does not rotate refresh tokens")
 	}
 	for waited := false; ; waited = true {
 		a, err := r.refresh(ctx, v.client, before)
 		switch {
 		case err != nil:
-			return nil, nil, err
+			return nil, err
 		case a.status != http.StatusOK:
-			return v, after, a.refused("invalid_grant")
+			return &reuse{v.client, after}, a.refused("invalid_grant")
 		case waited:
-			return nil, nil, fmt.Errorf("a refresh token that was used %v ago still gives tokens", r.cfg.ReplayAfter)
+			return nil, fmt.Errorf("a refresh token that was used %v ago still gives tokens", r.cfg.ReplayAfter)
 		}
 		if err := r.wait(ctx); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 }
 
-func refreshReplay(ctx context.Context, r *run) error {
-	_, _, err := r.replayed(ctx)
+func refreshReplay(ctx context.Context, r *run) (err error) {
+	r.reused, err = r.replayed(ctx)
 	return err
 }
 
 // When a refresh token comes back, one of two holders is a thief, and nobody can
 // tell which: the successor ends as well.
 func refreshReplayRevokes(ctx context.Context, r *run) error {
-	v, after, err := r.replayed(ctx)
-	if err != nil {
-		return err
+	used := r.reused // of refresh/replay: the wait is long
+	if used == nil {
+		var err error
+		if used, err = r.replayed(ctx); err != nil {
+			return err
+		}
 	}
-	a, err := r.refresh(ctx, v.client, after)
+	a, err := r.refresh(ctx, used.client, used.after)
 	if err != nil {
 		return err
 	}

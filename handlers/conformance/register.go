@@ -108,7 +108,7 @@ func (r *run) registeredClient(ctx context.Context) (*Client, error) {
 // Nothing can be done about what stays.
 func (r *run) cleanUp(ctx context.Context) {
 	for _, reg := range r.registered {
-		if uri, token := reg.answer.text("registration_client_uri"), reg.answer.text("registration_access_token"); uri != "" && token != "" && !reg.gone {
+		if uri, token := reg.answer.text("registration_client_uri"), reg.answer.text("registration_access_token"); secure(uri) && token != "" && !reg.gone {
 			_, _ = r.sendJSON(ctx, http.MethodDelete, uri, token, nil)
 		}
 	}
@@ -260,6 +260,9 @@ func (r *run) managed(ctx context.Context) (reg *registration, uri, token string
 	}
 	if uri == "" || token == "" {
 		return nil, "", "", errors.New("registration_client_uri and registration_access_token come together (RFC 7592 §3)")
+	}
+	if !secure(uri) {
+		return nil, "", "", errors.New("registration_client_uri is not https, and is not sent the token")
 	}
 	return reg, uri, token, nil
 }

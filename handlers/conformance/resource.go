@@ -61,7 +61,7 @@ func resourceAudience(ctx context.Context, r *run) error {
 		}
 		aud = claims.audience("aud")
 	} else {
-		if c.public() || !r.meta.has("introspection_endpoint") {
+		if c.public() || !r.offers("introspection_endpoint") {
 			return skip("needs introspection, or a JWT, to see what the token is for")
 		}
 		if a, err = r.introspect(ctx, c, token); err != nil {

@@ -50,7 +50,7 @@ func revocationAccess(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	if !r.meta.has("introspection_endpoint") {
+	if !r.offers("introspection_endpoint") {
 		return skip("needs introspection, to see what becomes of the token")
 	}
 	a, err := r.revoke(ctx, c, t.text("access_token"))
