@@ -294,6 +294,25 @@ func TestIssuerAlone(t *testing.T) {
 	}
 }
 
+// Runs at the same time, with one Config, do not touch each other.
+func TestConcurrentRuns(t *testing.T) {
+	s := newServer(t, "", nil)
+	cfg := s.config(s.public)
+	cfg.ReplayAfter = -1 // the clock is everybody's
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			report, err := conformance.Run(t.Context(), cfg)
+			if err != nil {
+				t.Error(err)
+			} else if failed := names(report, conformance.Fail); failed != nil {
+				t.Errorf("failed: %q", failed)
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // Test is what a user's go test calls.
 func TestTest(t *testing.T) {
 	s := newServer(t, "", nil)

@@ -200,6 +200,9 @@ func (a *answer) isJSON() error {
 
 // refused checks for an error answer of RFC 6749 §5.2 with one of the codes.
 func (a *answer) refused(codes ...string) error {
+	if a.status == http.StatusTooManyRequests {
+		return errors.New("got status 429: the server limits how often it is asked, and has to make room for the checks")
+	}
 	if a.status < 400 || a.status > 499 {
 		return fmt.Errorf("got %v, want a refusal: 4xx with error %s", a, strings.Join(codes, " or "))
 	}
