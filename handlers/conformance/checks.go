@@ -172,5 +172,5 @@ func init() {
 	add("logout/unregistered", "OpenID Connect RP-Initiated Logout §3", Must, "an unregistered post_logout_redirect_uri is not redirected to", needsIssuer, logoutUnregistered)
 	add("logout/redirect", "OpenID Connect RP-Initiated Logout §3", Should, "a registered one is, with state", needsIDToken, logoutRedirect)
 
-	add("cors/endpoints", "Fetch §3.2", May, "what browser applications may call", needsIssuer, corsEndpoints)
+	add("cors/endpoints", "Fetch, CORS protocol", May, "what browser applications may call", needsIssuer, corsEndpoints)
 }
