@@ -60,7 +60,10 @@ func newDatabase(t testing.TB) string {
 // openDatabase looks at a database past the store.
 func openDatabase(t testing.TB, name string) *sql.DB {
 	t.Helper()
-	driver, source := "sqlite3", "file:"+name+"?mode=ro"
+	driver, source := "sqlite3", "file:"+name
+	if !strings.Contains(name, "?") {
+		source += "?mode=ro"
+	}
 	if u, err := url.Parse(name); err == nil && u.Host != "" {
 		switch u.Scheme {
 		case "postgres":
@@ -173,5 +176,23 @@ func copyTable(t testing.TB, db *sql.DB, table string, to *bytes.Buffer) {
 	}
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// exec changes the database past the store: exactly one row.
+func (e *env) exec(statement string) {
+	e.t.Helper()
+	name := e.file
+	if !strings.Contains(name, "://") {
+		name += "?mode=rw&_busy_timeout=5000"
+	}
+	db := openDatabase(e.t, name)
+	defer func() { _ = db.Close() }()
+	r, err := db.Exec(statement)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if n, err := r.RowsAffected(); err != nil || n != 1 {
+		e.t.Fatalf("%d rows changed (%v), want one: %s", n, err, statement)
 	}
 }

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,15 +26,19 @@ type faultyStore struct {
 
 	mu    sync.Mutex
 	left  int // calls until the one that fails; 0: none will
-	err   error
+	act   func() error
 	fired string
 }
 
 // arm makes the nth call from now fail with err.
-func (f *faultyStore) arm(n int, err error) {
+func (f *faultyStore) arm(n int, err error) { f.armWith(n, func() error { return err }) }
+
+// armWith does something just before the nth call from now, which then goes on
+// unless that was an error.
+func (f *faultyStore) armWith(n int, act func() error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.left, f.err, f.fired = n, err, ""
+	f.left, f.act, f.fired = n, act, ""
 }
 
 // disarm returns the name of the call that failed, empty when there was none.
@@ -53,7 +59,23 @@ func (f *faultyStore) fault(name string) error {
 		return nil
 	}
 	f.fired = name
-	return fmt.Errorf("%s: %w", name, f.err)
+	if err := f.act(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// unreachable is what a store says whose database does not answer.
+var unreachable = fmt.Errorf("%w: connection refused", oauthreg.ErrUnavailable)
+
+// faultyEnv is a server with everything on a store that can be made to fail.
+func faultyEnv(t *testing.T) (*env, *faultyStore) {
+	t.Helper()
+	store := new(faultyStore)
+	return newEnv(t, wholeServer(envOptions{wrap: func(s *storage.Store) (oauthreg.Store, handlers.Store) {
+		store.Store = s
+		return store, store
+	}})), store
 }
 
 var (
@@ -67,22 +89,20 @@ type step struct {
 	// prepare brings everything up to the request and returns how to send it:
 	// the status, and whether it did what it should.
 	prepare func(e *env) func() (status int, done bool)
+	// spends is the table that may grow although the step failed.
+	spends string
 }
 
 // TestStorageFailureIsNeverAnAnswer fails every call to the store in turn, in
 // every step of every flow. The answer is 5xx, never a success, an unknown client
 // or an inactive token; and when the fault is gone the same request works.
 func TestStorageFailureIsNeverAnAnswer(t *testing.T) {
-	store := new(faultyStore)
-	e := newEnv(t, wholeServer(envOptions{wrap: func(s *storage.Store) (oauthreg.Store, handlers.Store) {
-		store.Store = s
-		return store, store
-	}}))
+	e, store := faultyEnv(t)
 	faults := map[string]struct {
 		err    error
 		status int
 	}{
-		"unreachable": {fmt.Errorf("%w: connection refused", oauthreg.ErrUnavailable), http.StatusServiceUnavailable},
+		"unreachable": {unreachable, http.StatusServiceUnavailable},
 		"broken":      {errors.New("disk I/O error"), 0}, // any 5xx
 	}
 	for _, s := range steps() {
@@ -90,32 +110,110 @@ func TestStorageFailureIsNeverAnAnswer(t *testing.T) {
 			t.Run(s.name+"/"+kind, func(t *testing.T) {
 				e := *e
 				e.t = t
-				for n := 1; ; n++ {
-					if n > 50 {
-						t.Fatal("the step does not end")
-					}
-					send := s.prepare(&e)
-					store.arm(n, fault.err)
-					status, done := send()
-					fired := store.disarm()
-					if fired == "" {
-						if !done {
-							t.Fatalf("without a fault: status %d", status)
-						}
-						if n == 1 {
-							t.Fatal("the step never asks the store")
-						}
-						return
-					}
+				s.disturbed(&e, store, func() error { return fault.err }, func(fired string, status int, done bool) {
 					if done || status < 500 || fault.status != 0 && status != fault.status {
 						t.Errorf("%s failed: status %d, done %v, want 5xx (%d)", fired, status, done, fault.status)
 					}
-					if status, done := send(); !done {
-						t.Errorf("after %s failed, the same request gets status %d", fired, status)
-					}
-				}
+				})
 			})
 		}
+	}
+}
+
+// disturbed sends the step once for every call that it makes to the store, and
+// does something just before that call; after looks at the answer. Nothing may be
+// half written: what did not succeed left every table as it was, and the same
+// request works afterwards.
+func (s step) disturbed(e *env, store *faultyStore, act func() error, after func(fired string, status int, done bool)) {
+	e.t.Helper()
+	for n := 1; ; n++ {
+		if n > 50 {
+			e.t.Fatal("the step does not end")
+		}
+		send := s.prepare(e)
+		before := s.rows(e)
+		store.armWith(n, act)
+		status, done := send()
+		fired := store.disarm()
+		if fired == "" {
+			if !done {
+				e.t.Fatalf("undisturbed: status %d", status)
+			}
+			if n == 1 {
+				e.t.Fatal("the step never asks the store")
+			}
+			return
+		}
+		after(fired, status, done)
+		if done {
+			continue
+		}
+		if rows := s.rows(e); rows != before {
+			e.t.Errorf("%s was disturbed, and something is stored:\nbefore %s\nafter  %s", fired, before, rows)
+		}
+		if status, done := send(); !done {
+			e.t.Errorf("after %s was disturbed, the same request gets status %d", fired, status)
+		}
+	}
+}
+
+func (s step) rows(e *env) string {
+	kept := strings.Fields(e.rows(e.t))
+	return strings.Join(slices.DeleteFunc(kept, func(table string) bool {
+		return s.spends != "" && strings.HasPrefix(table, s.spends+"=")
+	}), " ")
+}
+
+// interrupted: a client that goes away, and a panic, in the middle of any request
+// leave nothing half written, and the same request works afterwards.
+func interrupted(t *testing.T) {
+	var cancel atomic.Pointer[context.CancelFunc]
+	store := new(faultyStore)
+	opts := wholeServer(envOptions{wrap: func(s *storage.Store) (oauthreg.Store, handlers.Store) {
+		store.Store = s
+		return store, store
+	}})
+	whole := opts.handler
+	opts.handler = func(e *env) http.Handler {
+		next := whole(e)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx, f := context.WithCancel(r.Context())
+			defer f()
+			cancel.Store(&f)
+			next.ServeHTTP(w, r.WithContext(ctx))
+		})
+	}
+	e := newEnv(t, opts)
+	noticed := 0
+	for _, s := range steps() {
+		t.Run(s.name+"/cancelled", func(t *testing.T) {
+			e := *e
+			e.t = t
+			goAway := func() error {
+				(*cancel.Load())()
+				return nil
+			}
+			s.disturbed(&e, store, goAway, func(fired string, status int, done bool) {
+				if !done && status < 500 { // nobody reads it, but the log counts it
+					t.Errorf("cancelled at %s: status %d", fired, status)
+				}
+				if !done {
+					noticed++
+				}
+			})
+		})
+		t.Run(s.name+"/panic", func(t *testing.T) {
+			e := *e
+			e.t = t
+			s.disturbed(&e, store, func() error { panic("a bug") }, func(fired string, status int, done bool) {
+				if done || status != http.StatusInternalServerError {
+					t.Errorf("panic at %s: status %d, done %v, want 500", fired, status, done)
+				}
+			})
+		})
+	}
+	if noticed < 2*len(steps()) {
+		t.Errorf("%d requests noticed that they were cancelled; are they at all?", noticed)
 	}
 }
 
@@ -166,14 +264,14 @@ func steps() []step {
 				a := b.do(http.MethodGet, target, nil)
 				return a.status, a.param("code") != ""
 			}
-		}},
+		}, ""},
 		{"authorize, nobody signed in", func(e *env) func() (int, bool) {
 			target, _ := e.authorizeURL(e.register(webClient()).Client.ClientID)
 			return func() (int, bool) {
 				a := e.browser().do(http.MethodGet, target, nil)
 				return a.status, a.location != nil
 			}
-		}},
+		}, ""},
 		{"sign-in", func(e *env) func() (int, bool) {
 			b := e.browser()
 			target, _ := e.authorizeURL(e.register(webClient()).Client.ClientID)
@@ -182,7 +280,7 @@ func steps() []step {
 				a := b.do(http.MethodPost, action.String(), form)
 				return a.status, a.location != nil
 			}
-		}},
+		}, ""},
 		{"consent page", func(e *env) func() (int, bool) {
 			b := signedIn(e, e.register(webClient()))
 			target, _ := e.authorizeURL(e.register(webClient()).Client.ClientID)
@@ -194,7 +292,7 @@ func steps() []step {
 				p := b.do(http.MethodGet, a.location.String(), nil)
 				return p.status, p.status == http.StatusOK
 			}
-		}},
+		}, ""},
 		{"consent", func(e *env) func() (int, bool) {
 			b := signedIn(e, e.register(webClient()))
 			target, _ := e.authorizeURL(e.register(webClient()).Client.ClientID)
@@ -203,7 +301,7 @@ func steps() []step {
 				a := b.do(http.MethodPost, action.String(), form)
 				return a.status, a.param("code") != ""
 			}
-		}},
+		}, ""},
 		{"denial", func(e *env) func() (int, bool) {
 			b := signedIn(e, e.register(webClient()))
 			b.deny = true
@@ -213,30 +311,32 @@ func steps() []step {
 				a := b.do(http.MethodPost, action.String(), form)
 				return a.status, a.param("error") == "access_denied"
 			}
-		}},
+		}, ""},
 		{"code", func(e *env) func() (int, bool) {
 			reg := e.register(webClient())
 			code, verifier := e.code(reg.Client.ClientID, "scope", "openid read")
 			return func() (int, bool) { return answered(e.redeem(reg, code, verifier)) }
-		}},
+		}, ""},
 		{"refresh", func(e *env) func() (int, bool) {
 			reg := e.register(webClient())
 			token := e.tokens(reg).str("refresh_token")
 			return func() (int, bool) {
 				return answered(e.tokenRequest(reg, "grant_type", "refresh_token", "refresh_token", token))
 			}
-		}},
+		}, ""},
 		{"client credentials", func(e *env) func() (int, bool) {
 			reg := e.register(machineClient())
 			return func() (int, bool) { return answered(e.tokenRequest(reg, "grant_type", "client_credentials")) }
-		}},
+		}, ""},
 		{"assertion", func(e *env) func() (int, bool) {
 			key := newAssertionKey(e.t)
 			reg := e.register(key.client(e.t))
 			return func() (int, bool) {
 				return answered(e.assert(reg, key.sign(e.t, "ES256", key.claims(e, reg))))
 			}
-		}},
+			// An assertion is used up once it authenticated, whatever comes after: a
+			// client signs a new one for every request (RFC 7523 §3).
+		}, "oauthreg_assertions"},
 		{"introspect", func(e *env) func() (int, bool) {
 			reg := e.register(webClient())
 			token := e.tokens(reg).str("access_token")
@@ -244,7 +344,7 @@ func steps() []step {
 				a := e.authenticated("/oauth/introspect", reg, "token", token)
 				return a.status, a.body["active"] == true
 			}
-		}},
+		}, ""},
 		{"introspect a refresh token", func(e *env) func() (int, bool) {
 			reg := e.register(webClient())
 			token := e.tokens(reg).str("refresh_token")
@@ -252,17 +352,17 @@ func steps() []step {
 				a := e.authenticated("/oauth/introspect", reg, "token", token)
 				return a.status, a.body["active"] == true
 			}
-		}},
+		}, ""},
 		{"revoke", func(e *env) func() (int, bool) {
 			reg := e.register(webClient())
 			token := e.tokens(reg).str("access_token")
 			return func() (int, bool) { return answered(e.authenticated("/oauth/revoke", reg, "token", token)) }
-		}},
+		}, ""},
 		{"revoke a refresh token", func(e *env) func() (int, bool) {
 			reg := e.register(webClient())
 			token := e.tokens(reg).str("refresh_token")
 			return func() (int, bool) { return answered(e.authenticated("/oauth/revoke", reg, "token", token)) }
-		}},
+		}, ""},
 		{"replayed code", func(e *env) func() (int, bool) {
 			reg := e.register(webClient())
 			code, verifier := e.code(reg.Client.ClientID)
@@ -272,7 +372,7 @@ func steps() []step {
 				a := e.redeem(reg, code, verifier)
 				return a.status, a.str("error") == "invalid_grant"
 			}
-		}},
+		}, ""},
 		{"userinfo", func(e *env) func() (int, bool) {
 			token := e.tokens(e.register(webClient()), "scope", "openid").str("access_token")
 			return func() (int, bool) {
@@ -284,33 +384,33 @@ func steps() []step {
 				a := e.send(req)
 				return a.status, a.status == http.StatusOK && a.str("sub") == "sub-alice"
 			}
-		}},
+		}, ""},
 		{"dynamic registration", func(e *env) func() (int, bool) {
 			return func() (int, bool) {
 				a := e.json(http.MethodPost, "/oauth/register", "", `{"redirect_uris":["https://a.example/cb"]}`)
 				return a.status, a.status == http.StatusCreated
 			}
-		}},
+		}, ""},
 		{"reading a registration", func(e *env) func() (int, bool) {
 			made := e.json(http.MethodPost, "/oauth/register", "", `{"redirect_uris":["https://a.example/cb"]}`)
 			return func() (int, bool) {
 				a := e.json(http.MethodGet, "/oauth/register/"+made.str("client_id"), made.str("registration_access_token"), "")
 				return a.status, a.status == http.StatusOK
 			}
-		}},
+		}, ""},
 		{"deleting a registration", func(e *env) func() (int, bool) {
 			made := e.json(http.MethodPost, "/oauth/register", "", `{"redirect_uris":["https://a.example/cb"]}`)
 			return func() (int, bool) {
 				a := e.json(http.MethodDelete, "/oauth/register/"+made.str("client_id"), made.str("registration_access_token"), "")
 				return a.status, a.status == http.StatusNoContent
 			}
-		}},
+		}, ""},
 		{"management: create", func(e *env) func() (int, bool) {
 			return func() (int, bool) {
 				a := e.json(http.MethodPost, "/v2/oauth_clients", adminKey, `{"name":"x","client_type":"confidential","allowed_scopes":["read"],"allowed_grant_types":["client_credentials"]}`)
 				return a.status, a.status == http.StatusCreated
 			}
-		}},
+		}, ""},
 		{"management: list and get", func(e *env) func() (int, bool) {
 			reg := e.register(with(machineClient(), func(c *oauthreg.Client) { c.OrgID, c.ProjectID = homeOrg, homeProject }))
 			return func() (int, bool) {
@@ -320,20 +420,20 @@ func steps() []step {
 				a := e.json(http.MethodGet, "/v2/oauth_clients/"+reg.Client.ClientID, adminKey, "")
 				return a.status, a.status == http.StatusOK
 			}
-		}},
+		}, ""},
 		{"management: delete", func(e *env) func() (int, bool) {
 			reg := e.register(with(machineClient(), func(c *oauthreg.Client) { c.OrgID, c.ProjectID = homeOrg, homeProject }))
 			return func() (int, bool) {
 				a := e.json(http.MethodDelete, "/v2/oauth_clients/"+reg.Client.ClientID, adminKey, "")
 				return a.status, a.status == http.StatusNoContent
 			}
-		}},
+		}, ""},
 		{"readiness", func(e *env) func() (int, bool) {
 			return func() (int, bool) {
 				a := e.browser().do(http.MethodGet, e.issuer+"/readyz", nil)
 				return a.status, a.status == http.StatusOK
 			}
-		}},
+		}, ""},
 	}
 }
 

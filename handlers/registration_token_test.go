@@ -32,7 +32,7 @@ func issueToken(t testing.TB, book *handlers.InitialAccessTokenIssuer, opts hand
 	return token
 }
 
-func TestInitialAccessTokens(t *testing.T) {
+func initialAccessTokens(t *testing.T) {
 	clock := newClock()
 	book := newTokenBook(t, clock.Now)
 	e := registrationEnv(t, envOptions{clock: clock}, func(c *handlers.RegistrationConfig) {

@@ -26,7 +26,7 @@ func (e *env) active(reg oauthreg.Registration, token string) bool {
 
 // RFC 6749 §4.1.2: a code that is used more than once revokes what it produced;
 // a lost race or a retry right away does not.
-func TestCodeReplay(t *testing.T) {
+func codeReplay(t *testing.T) {
 	e := newEnv(t, envOptions{})
 	reg, stranger := e.register(webClient()), e.register(webClient())
 	code, verifier := e.code(reg.Client.ClientID)
@@ -58,7 +58,7 @@ func TestCodeReplay(t *testing.T) {
 // RFC 9700 §4.14.2: inside the grace window a repeated refresh token yields
 // usable successors of one grant; after it, a repetition revokes the grant. Both
 // survive a restart.
-func TestRefreshReplay(t *testing.T) {
+func refreshReplay(t *testing.T) {
 	first := newEnv(t, envOptions{})
 	reg, stranger := first.register(webClient()), first.register(webClient())
 	old := first.tokens(reg).str("refresh_token")
@@ -102,8 +102,7 @@ func restart(t *testing.T, e *env) *env {
 
 // Of fifty simultaneous redemptions of a code exactly one succeeds; the others
 // lose with invalid_grant, revoke nothing, and never see a 5xx.
-func TestCodeRace(t *testing.T) {
-	e := newEnv(t, envOptions{})
+func codeRace(t *testing.T, e *env) {
 	reg := e.register(publicClient())
 	for range 12 {
 		code, verifier := e.code(reg.Client.ClientID)
@@ -116,8 +115,7 @@ func TestCodeRace(t *testing.T) {
 }
 
 // Parallel refreshes inside the window all get usable tokens of one grant.
-func TestRefreshRace(t *testing.T) {
-	e := newEnv(t, envOptions{})
+func refreshRace(t *testing.T, e *env) {
 	reg := e.register(webClient())
 	for range 6 {
 		old := e.tokens(reg).str("refresh_token")
@@ -148,8 +146,7 @@ func TestRefreshRace(t *testing.T) {
 }
 
 // An assertion counts once, however many arrive together.
-func TestAssertionRace(t *testing.T) {
-	e := newEnv(t, envOptions{})
+func assertionRace(t *testing.T, e *env) {
 	key := newAssertionKey(t)
 	reg := e.register(key.client(t))
 	for range 8 {
@@ -189,8 +186,7 @@ func race(t *testing.T, n int, loser string, send func() *tokenAnswer) []*tokenA
 
 // A failed exchange does not consume the code, whatever is wrong with it
 // (RFC 9700: bind and verify before any side effect).
-func TestFailedExchangeKeepsCode(t *testing.T) {
-	e := newEnv(t, envOptions{})
+func failedExchangeKeepsCode(t *testing.T, e *env) {
 	reg, other := e.register(webClient()), e.register(webClient())
 	code, verifier := e.code(reg.Client.ClientID)
 	e.redeem(other, code, verifier).wantError(t, 400, "invalid_grant")
@@ -201,8 +197,7 @@ func TestFailedExchangeKeepsCode(t *testing.T) {
 }
 
 // Scope and resource narrow for one access token; the grant keeps what it has.
-func TestRefreshNarrows(t *testing.T) {
-	e := newEnv(t, envOptions{})
+func refreshNarrows(t *testing.T, e *env) {
 	reg := e.register(webClient())
 	first := e.tokens(reg, "scope", "read write", "resource", e.issuer+"/api")
 	narrow := e.tokenRequest(reg, "grant_type", "refresh_token", "refresh_token", first.str("refresh_token"), "scope", "read", "resource", e.issuer+"/api")
@@ -219,8 +214,7 @@ func TestRefreshNarrows(t *testing.T) {
 }
 
 // Truncated, altered and re-encoded tokens do not work, and revoke nothing.
-func TestAlteredTokens(t *testing.T) {
-	e := newEnv(t, envOptions{})
+func alteredTokens(t *testing.T, e *env) {
 	reg := e.register(webClient())
 	tokens := e.tokens(reg)
 	for _, kind := range []string{"access_token", "refresh_token"} {
@@ -230,8 +224,7 @@ func TestAlteredTokens(t *testing.T) {
 			bad = append(bad, good[:len(good)-n])
 		}
 		// Another spelling of the last character's unused bits.
-		last := strings.IndexByte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", good[len(good)-1])
-		bad = append(bad, good[:len(good)-1]+string("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[last^1]))
+		bad = append(bad, respelled(good))
 		for _, b := range bad {
 			if b != good && e.active(reg, b) {
 				t.Errorf("%s works as %q", kind, b)
@@ -247,8 +240,7 @@ func TestAlteredTokens(t *testing.T) {
 }
 
 // RFC 7009: what a revocation ends.
-func TestRevocation(t *testing.T) {
-	e := newEnv(t, envOptions{})
+func revocation(t *testing.T, e *env) {
 	reg := e.register(webClient())
 	tokens := e.tokens(reg)
 	if a := e.authenticated("/oauth/revoke", reg, "token", tokens.str("access_token"), "token_type_hint", "refresh_token"); a.status != 200 || a.raw != "" {
