@@ -3,6 +3,8 @@ package handlers_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
@@ -76,21 +78,21 @@ func badManagementRequests() []badRequest {
 // credential, and with one nothing but what the plain path does.
 func pathTricks(t *testing.T, e *env) {
 	reg := e.register(with(machineClient(), func(c *oauthreg.Client) { c.OrgID, c.ProjectID, c.Name = homeOrg, homeProject, "Path trick victim" }))
-	u, err := url.Parse(e.issuer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := reg.Client.ClientID
+	id, base := reg.Client.ClientID, e.opts.base
 	before := e.rows(t)
-	for _, path := range []string{
+	paths := []string{
 		"//v2/oauth_clients", "/v2//oauth_clients", "/v2/./oauth_clients", "/v2/x/../oauth_clients", "/v2/..;/v2/oauth_clients", "/v2;x=y/oauth_clients",
 		"/%76%32/oauth_clients", "/v2%2foauth_clients", "/v2/%2e%2e/v2/oauth_clients", "/v2/oauth_clients;/" + id, "/v2/oauth_clients/" + id + ";x", "/v2/oauth_clients/" + id + "%2f",
 		"/v2/oauth_clients/" + id + "/.", "/v2/oauth_clients/" + id + "/..", "/v2/oauth_clients/" + id + ".", "/v2/oauth_clients/%2f", "/v2/oauth_clients/" + id + "%00", "/V2/oauth_clients", "/v2/OAUTH_CLIENTS",
-		"/oauth/token/../../v2/oauth_clients", "/oauth/jwks/..%2f..%2fv2/oauth_clients", "/.well-known/../v2/oauth_clients", "\\v2\\oauth_clients", "http://" + u.Host + "/v2/oauth_clients", "/v2/oauth_clients?x=/../../oauth/jwks", "/v2/oauth_clients/" + id + "#/../..",
-	} {
+		"/oauth/token/../../v2/oauth_clients", "/oauth/jwks/..%2f..%2fv2/oauth_clients", "/.well-known/../v2/oauth_clients", "\\v2\\oauth_clients", "http://evil.example" + base + "/v2/oauth_clients", "/v2/oauth_clients?x=/../../oauth/jwks", "/v2/oauth_clients/" + id + "#/../..",
+	}
+	for _, path := range paths {
+		if base != "" && strings.HasPrefix(path, "/") {
+			path = base + path
+		}
 		for _, method := range []string{"GET", "DELETE", "PUT"} {
 			for _, bearer := range []string{"", "made-up", adminKey} {
-				status, header, body := rawRequest(t, u.Host, method, path, bearer)
+				status, header, body := e.rawRequest(method, path, bearer)
 				location := header.Get("Location")
 				switch {
 				case location != "" && (!strings.HasPrefix(location, "/") || strings.HasPrefix(location, "//")):
@@ -120,14 +122,20 @@ func pathTricks(t *testing.T, e *env) {
 
 // rawRequest sends a request line as it is written, which net/http's client would
 // tidy up.
-func rawRequest(t *testing.T, host, method, target, bearer string) (int, http.Header, string) {
+func (e *env) rawRequest(method, target, bearer string) (int, http.Header, string) {
+	t := e.t
 	t.Helper()
-	c, err := net.Dial("tcp", host)
+	c, err := net.Dial("tcp", e.http.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	request := method + " " + target + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\nContent-Length: 0\r\n"
+	if e.http.TLS != nil {
+		roots := x509.NewCertPool()
+		roots.AddCert(e.http.Certificate())
+		c = tls.Client(c, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"})
+	}
+	request := method + " " + target + " HTTP/1.1\r\nHost: " + e.http.Listener.Addr().String() + "\r\nConnection: close\r\nContent-Length: 0\r\n"
 	if bearer != "" {
 		request += "Authorization: Bearer " + bearer + "\r\n"
 	}

@@ -194,7 +194,7 @@ func keysInside(t *testing.T) {
 	web.StartTLS()
 	defer web.Close()
 
-	e := newEnv(t, envOptions{}) // with the outbound client of production
+	e := newEnv(t, uncached) // with the outbound client of production
 	c := key.client(t)
 	c.JWKS, c.JWKSURI = nil, "https://keys.example/jwks"
 	reg := e.register(c)

@@ -366,8 +366,8 @@ func wholeServer(opts envOptions) envOptions {
 		}
 		mux := http.NewServeMux()
 		mux.Handle("/", e.server)
-		mux.Handle("/v2/", e.server.ManagementV2(cfg))
-		mux.Handle("/api/v1/", e.server.ManagementProjects(cfg))
+		mux.Handle(e.opts.base+"/v2/", e.server.ManagementV2(cfg))
+		mux.Handle(e.opts.base+"/api/v1/", e.server.ManagementProjects(cfg))
 		return mux
 	}
 	return opts
@@ -433,7 +433,7 @@ func TestBadRequests(t *testing.T) {
 			w.e = &e
 			req := w.request(row)
 			before := e.rows(t)
-			client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+			client := &http.Client{Transport: e.http.Client().Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 			resp, err := client.Do(req)
 			if err != nil {
 				t.Fatal(err)

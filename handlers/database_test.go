@@ -14,6 +14,8 @@ import (
 
 	_ "gorm.io/driver/mysql"    // registers the driver "mysql"
 	_ "gorm.io/driver/postgres" // registers the driver "pgx"
+
+	"github.com/oauthreg/oauthreg/storage"
 )
 
 // The flow tests run on a SQLite file of their own each. With
@@ -196,3 +198,6 @@ func (e *env) exec(statement string) {
 		e.t.Fatalf("%d rows changed (%v), want one: %s", n, err, statement)
 	}
 }
+
+// uncached is a server that sees at once what is changed past its store.
+var uncached = envOptions{store: func(c *storage.Config) { c.ClientCacheAge = -1 }}
