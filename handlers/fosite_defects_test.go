@@ -207,7 +207,7 @@ func oursOn(t testing.TB, file string, secret []byte, clock *clock) *target {
 		},
 	})
 	x := &target{
-		t: t, name: "ours", base: e.issuer, probe: probe, now: e.clock.Now, wait: e.clock.add, log: e.secrets.values,
+		t: t, name: "ours", base: e.issuer, probe: probe, now: e.clock.Now, wait: e.clock.add, log: e.secrets.Values,
 		rows:   func() string { return e.rows(t) },
 		stores: func(secret string) bool { return bytes.Contains(e.content(t), []byte(secret)) },
 		stored: func(ctx context.Context, token string) (fosite.Requester, error) {

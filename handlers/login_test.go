@@ -79,18 +79,21 @@ func (b *browser) sent(target string, form url.Values, headers ...string) *answe
 	b.e.t.Helper()
 	plain := b.client.Transport
 	defer func() { b.client.Transport = plain }()
-	b.client.Transport = withHeaders(headers)
+	b.client.Transport = withHeaders{headers, plain}
 	return b.do(http.MethodPost, target, form)
 }
 
-type withHeaders []string
+type withHeaders struct {
+	headers []string
+	http.RoundTripper
+}
 
 func (h withHeaders) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
-	for i := 0; i < len(h); i += 2 {
-		r.Header.Set(h[i], h[i+1])
+	for i := 0; i < len(h.headers); i += 2 {
+		r.Header.Set(h.headers[i], h.headers[i+1])
 	}
-	return http.DefaultTransport.RoundTrip(r)
+	return h.RoundTripper.RoundTrip(r)
 }
 
 func (b *browser) cookie(name string) string {

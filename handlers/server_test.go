@@ -27,6 +27,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/oauthreg/oauthreg/handlers"
+	"github.com/oauthreg/oauthreg/internal/secretsearch"
 	"github.com/oauthreg/oauthreg/oauthreg"
 	"github.com/oauthreg/oauthreg/storage"
 )
@@ -43,7 +44,7 @@ type env struct {
 	file    string
 	log     *logBuffer
 	opts    envOptions
-	secrets *secretBook
+	secrets *secretsearch.Book // of what passes through e.http.Client()
 }
 
 type envOptions struct {
@@ -62,7 +63,7 @@ var testSecret = bytes.Repeat([]byte("k"), 32)
 
 func newEnv(t testing.TB, opts envOptions) *env {
 	t.Helper()
-	e := &env{t: t, clock: opts.clock, log: new(logBuffer), opts: opts, file: opts.file, secrets: new(secretBook)}
+	e := &env{t: t, clock: opts.clock, log: new(logBuffer), opts: opts, file: opts.file, secrets: new(secretsearch.Book)}
 	if e.clock == nil {
 		e.clock = newClock()
 	}
@@ -138,6 +139,7 @@ func newEnv(t testing.TB, opts envOptions) *env {
 	e.http.Listener = l
 	e.http.Start()
 	t.Cleanup(e.http.Close)
+	e.http.Client().Transport = e.secrets.Transport(e.http.Client().Transport)
 	return e
 }
 
@@ -151,7 +153,7 @@ func (e *env) register(c oauthreg.Client) oauthreg.Registration {
 	if err != nil {
 		e.t.Fatalf("register: %v", err)
 	}
-	e.secrets.add("client secret", reg.Secret)
+	e.secrets.Add("client secret", reg.Secret)
 	return reg
 }
 
@@ -231,7 +233,7 @@ func (e *env) browser() *browser {
 		e.t.Fatal(err)
 	}
 	return &browser{e: e, username: "alice", password: "wonderland", client: &http.Client{
-		Jar:           jar,
+		Jar: jar, Transport: e.http.Client().Transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -260,13 +262,10 @@ func (b *browser) do(method, target string, form url.Values) *answer {
 		b.e.t.Fatal(err)
 	}
 	a := &answer{status: resp.StatusCode, header: resp.Header, body: string(text)}
-	b.e.secrets.values(form)
-	b.e.secrets.cookies(resp.Cookies())
 	if loc := resp.Header.Get("Location"); loc != "" {
 		if a.location, err = resp.Request.URL.Parse(loc); err != nil {
 			b.e.t.Fatalf("Location %q: %v", loc, err)
 		}
-		b.e.secrets.values(a.location.Query())
 	}
 	return a
 }
@@ -404,7 +403,6 @@ func (e *env) post(path, id, secret string, pairs ...string) *tokenAnswer {
 	for i := 0; i < len(pairs); i += 2 {
 		form.Add(pairs[i], pairs[i+1])
 	}
-	e.secrets.values(form)
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, e.issuer+path, strings.NewReader(form.Encode()))
 	if err != nil {
 		e.t.Fatal(err)
@@ -429,7 +427,6 @@ func (e *env) send(req *http.Request) *tokenAnswer {
 	}
 	a := &tokenAnswer{status: resp.StatusCode, header: resp.Header, raw: string(b)}
 	_ = json.Unmarshal(b, &a.body)
-	e.secrets.answer(a.body)
 	return a
 }
 
@@ -465,7 +462,7 @@ func (e *env) authenticated(path string, reg oauthreg.Registration, pairs ...str
 func (e *env) tokens(reg oauthreg.Registration, params ...string) *tokenAnswer {
 	e.t.Helper()
 	code, verifier := e.code(reg.Client.ClientID, params...)
-	e.secrets.add("code_verifier", verifier)
+	e.secrets.Add("code_verifier", verifier)
 	a := e.redeem(reg, code, verifier)
 	if a.status != http.StatusOK {
 		e.t.Fatalf("token: %d %s", a.status, a.raw)
