@@ -28,7 +28,10 @@ func startProcess(t *testing.T, binary string, args ...string) *process {
 		_ = p.cmd.Wait() // the status is in ProcessState
 		p.ended <- p.cmd.ProcessState.ExitCode()
 	}()
-	t.Cleanup(func() { _ = p.cmd.Process.Kill() })
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		searchForSecrets(t, args, p.err.String())
+	})
 	p.issuer = waitForIssuer(t, out, p.ended, p.err)
 	return p
 }

@@ -78,7 +78,10 @@ func launch(t *testing.T, args ...string) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &running{t: t, out: newOutput(), err: newOutput(), cancel: cancel, status: make(chan int, 1)}
 	go func() { s.status <- run(ctx, args, noEnv, s.out, s.err) }()
-	t.Cleanup(func() { s.stop() })
+	t.Cleanup(func() {
+		s.stop()
+		searchForSecrets(t, args, s.err.String())
+	})
 	s.issuer = waitForIssuer(t, s.out, s.status, s.err)
 	return s
 }

@@ -4,6 +4,7 @@
 package secretsearch
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -86,6 +87,17 @@ func (b *Book) Cookies(cookies []*http.Cookie) {
 	}
 }
 
+// Kinds are what the noted secrets are, sorted.
+func (b *Book) Kinds() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	kinds := map[string]bool{}
+	for _, what := range b.seen {
+		kinds[what] = true
+	}
+	return slices.Sorted(maps.Keys(kinds))
+}
+
 // Len is how many secrets were noted.
 func (b *Book) Len() int {
 	b.mu.Lock()
@@ -115,10 +127,5 @@ func (b *Book) Search(text []byte) []string {
 			}
 		}
 	}
-	var out []string
-	for what := range found {
-		out = append(out, what)
-	}
-	slices.Sort(out)
-	return out
+	return slices.Sorted(maps.Keys(found))
 }
