@@ -173,8 +173,22 @@ func userIsGone(t *testing.T) {
 		code, verifier := e.code(reg.Client.ClientID)
 		own := e.tokenRequest(machine, "grant_type", "client_credentials").str("access_token")
 
+		b := e.browser() // whose session outlives the user's access
+		silent, _ := e.authorizeURL(reg.Client.ClientID)
+		b.walk(silent)
+		asking, _ := e.authorizeURL(e.register(webClient()).Client.ClientID)
+		action, form := b.formAt(asking, "consent-allow")
+
 		state = false
 		before := e.rows(t)
+		for what, a := range map[string]*answer{"a silent request": b.do(http.MethodGet, silent, nil), "a decision": b.do(http.MethodPost, action.String(), form)} {
+			if a.param("error") != "access_denied" || a.param("code") != "" || a.param("iss") != e.issuer {
+				t.Errorf("%s: got %d, location %v, want access_denied", what, a.status, a.location)
+			}
+		}
+		if a := b.do(http.MethodPost, action.String(), form); a.status != http.StatusConflict {
+			t.Errorf("the decision once more: got %d, want 409", a.status)
+		}
 		for _, kind := range []string{"access_token", "refresh_token"} {
 			if a := e.authenticated("/oauth/introspect", reg, "token", tokens.str(kind)); strings.TrimSpace(a.raw) != `{"active":false}` {
 				t.Errorf("introspection of the %s: %s", kind, a.raw)
@@ -195,6 +209,9 @@ func userIsGone(t *testing.T) {
 		}
 
 		failing = true
+		if a := b.do(http.MethodGet, silent, nil); a.status != http.StatusServiceUnavailable || a.location != nil {
+			t.Errorf("a silent request when nobody can tell: got %d, location %v", a.status, a.location)
+		}
 		e.authenticated("/oauth/introspect", reg, "token", tokens.str("access_token")).wantError(t, 503, "temporarily_unavailable")
 		e.userinfo(tokens.str("access_token")).wantError(t, 503, "temporarily_unavailable")
 		e.tokenRequest(reg, "grant_type", "refresh_token", "refresh_token", tokens.str("refresh_token")).wantError(t, 503, "temporarily_unavailable")

@@ -42,8 +42,8 @@ type Config struct {
 	Users Users
 	// Claims knows the users' claims; nil means that only sub is known.
 	Claims ClaimsSource
-	// UserActive reports whether a user may still use tokens; asked at refresh,
-	// introspection and userinfo. nil means yes.
+	// UserActive reports whether a user may still use tokens; asked before a code
+	// is made and redeemed, at refresh, introspection and userinfo. nil means yes.
 	UserActive UserActiveFunc
 
 	// ACRValues are the levels (acr, OpenID Connect Core §2) that SignIn can

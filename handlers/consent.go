@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -78,20 +77,15 @@ func (s *Server) decide(ctx context.Context, client *oauthreg.Client, login *oau
 		state.decided = true
 		return s.answerCode(ctx, client, login, &in.Params, in, state)
 	}
-	err := s.store.FinishInteraction(ctx, in.Handle)
-	switch {
-	case errors.Is(err, oauthreg.ErrConsumed):
-		return "", finishedInteraction()
-	case errors.Is(err, oauthreg.ErrNotFound):
-		return "", expiredInteraction()
-	case err != nil:
+	to, err := s.refuse(ctx, &in.Params, in, "The user did not consent.")
+	if err != nil {
 		return "", err
 	}
 	s.emit(ctx, oauthreg.Event{
 		Type: oauthreg.EventConsentDenied, ClientID: client.ClientID, Subject: login.Subject, SessionID: login.SessionID,
 		Scopes: s.consentScopes(client, &in.Params), Resources: in.Params.Resources, Error: "access_denied",
 	})
-	return s.answerURL(&in.Params, "error", "access_denied", "error_description", "The user did not consent."), nil
+	return to, nil
 }
 
 func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, client *oauthreg.Client, login *oauthreg.Login, in *interaction) error {

@@ -334,10 +334,33 @@ func containsAll(have, want []string) bool {
 	return true
 }
 
+// refuse ends the interaction, if there is one, and returns where the browser goes
+// with access_denied.
+func (s *Server) refuse(ctx context.Context, p *authorizeParams, in *interaction, description string) (string, error) {
+	if in != nil {
+		err := s.store.FinishInteraction(ctx, in.Handle)
+		switch {
+		case errors.Is(err, oauthreg.ErrConsumed):
+			return "", finishedInteraction()
+		case errors.Is(err, oauthreg.ErrNotFound):
+			return "", expiredInteraction()
+		case err != nil:
+			return "", err
+		}
+	}
+	return s.answerURL(p, "error", "access_denied", "error_description", description), nil
+}
+
 // answerCode makes the grant and what the response type asks for, remembers the
 // decision and ends the interaction, all in one transaction, and returns where
 // the browser goes.
 func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login *oauthreg.Login, p *authorizeParams, in *interaction, consent consentState) (string, error) {
+	if err := s.checkUser(ctx, login.Subject); isUserGone(err) {
+		// The session outlived the user's access: no code, nor a token beside it.
+		return s.refuse(ctx, p, in, "The user may not sign in here any more.")
+	} else if err != nil {
+		return "", err
+	}
 	now := s.now().UTC().Truncate(time.Millisecond)
 	target, err := url.Parse(p.RedirectTo)
 	if err != nil {

@@ -86,6 +86,13 @@ func (s *Server) adopt(ctx context.Context, r fosite.AccessRequester, stored fos
 	return nil
 }
 
+// isUserGone reports whether checkUser said so; any other error means that it could
+// not tell.
+func isUserGone(err error) bool {
+	var gone *Error
+	return errors.As(err, &gone) && gone.Code == "invalid_grant"
+}
+
 // checkUser asks the host whether the user may still use tokens.
 func (s *Server) checkUser(ctx context.Context, subject string) error {
 	if s.cfg.UserActive == nil {

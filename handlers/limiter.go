@@ -18,8 +18,8 @@ type LimitKind string
 const (
 	// LimitClientAuth is failed client authentication, per client and address.
 	LimitClientAuth LimitKind = "client_authentication"
-	// LimitSignIn is failed passwords at the built-in sign-in, per user name
-	// and address.
+	// LimitSignIn is failed passwords at the built-in sign-in, per user name and
+	// per address: guessing one password of many users is limited too.
 	LimitSignIn LimitKind = "sign_in"
 	// LimitUserCode is wrong user codes (RFC 8628 §5.1), per user or address.
 	LimitUserCode LimitKind = "user_code"
@@ -76,6 +76,7 @@ var defaultRates = map[LimitKind]Rate{
 const (
 	defaultMaxKeys = 100_000
 	maxBurst       = 10_000
+	maxDebt        = 100_000 // tries beyond the burst that are counted
 	slowestRefill  = 24 * time.Hour
 	limiterSweep   = time.Minute // how often keys that owe nothing are forgotten
 	evictionSample = 16
@@ -183,8 +184,8 @@ func (l *memoryLimiter) Failed(_ context.Context, kind LimitKind, key string) {
 		b.keys[h] = bucket
 	}
 	// Reserved, not asked for: tries that were let through side by side are all
-	// counted, up to one burst of debt.
-	if bucket.TokensAt(now) > float64(-b.burst) {
+	// counted, so that many at once are no more in the long run than one by one.
+	if bucket.TokensAt(now) > -maxDebt {
 		bucket.ReserveN(now, 1)
 	}
 }

@@ -67,8 +67,7 @@ func (s *Server) findToken(ctx context.Context, token string, kinds ...fosite.To
 	}
 	if !session.ForClient {
 		if err := s.checkUser(ctx, session.Subject); err != nil {
-			var gone *Error
-			if errors.As(err, &gone) && gone.Code == "invalid_grant" {
+			if isUserGone(err) {
 				return nil, nil
 			}
 			return nil, err

@@ -18,10 +18,11 @@ import (
 // the confirmation page, encrypted and bound to the browser.
 type logoutRequest struct {
 	ClientID string `json:"c,omitempty"` // client_id, for display
-	// RedirectTo is a registered post_logout_redirect_uri, with state; empty when
-	// the browser stays here.
-	RedirectTo string   `json:"r,omitempty"`
-	UILocales  []string `json:"l,omitempty"`
+	// RedirectTo is RedirectURI, a registered post_logout_redirect_uri, with
+	// state; empty when the browser stays here.
+	RedirectTo  string   `json:"r,omitempty"`
+	RedirectURI string   `json:"p,omitempty"`
+	UILocales   []string `json:"l,omitempty"`
 
 	hint    *idTokenHint
 	client  *oauthreg.Client
@@ -109,7 +110,7 @@ func (s *Server) readLogout(ctx context.Context, form url.Values) (*logoutReques
 	switch {
 	case uri == "":
 	case req.hint != nil && permitPostLogoutRedirect(&client, uri) == nil && len(state) <= maxState:
-		req.RedirectTo = uri
+		req.RedirectTo, req.RedirectURI = uri, uri
 		if state != "" {
 			req.RedirectTo = withQuery(uri, "state", state)
 		}
@@ -176,6 +177,15 @@ func (s *Server) confirmLogout(w http.ResponseWriter, r *http.Request, form url.
 	b, ok := openValue(s.keysFor("logout"), browser, form.Get("logout"))
 	if !ok || json.Unmarshal(b, req) != nil {
 		return expiredInteraction()
+	}
+	if req.RedirectTo != "" { // decided anew: the registration may be another by now
+		client, err := s.reg.Get(r.Context(), oauthreg.ByClientID(req.ClientID))
+		switch {
+		case errors.Is(err, oauthreg.ErrNotFound), err == nil && (client.Suspended() || permitPostLogoutRedirect(&client, req.RedirectURI) != nil):
+			req.RedirectTo = ""
+		case err != nil:
+			return err
+		}
 	}
 	login, err := s.signIn.Login(r)
 	if err != nil {
