@@ -1179,6 +1179,23 @@ func defectB6(ctx context.Context, x *target) error {
 func defectB18(ctx context.Context, x *target) error {
 	var f findings
 	tokens := x.tokens(ctx, x.jwt)
+	// What is signed by the same keys is no access token for that: an ID token, and
+	// an access token whose claims somebody else would have liked.
+	access := strings.Split(tokens.str("access_token"), ".")
+	others := map[string]string{
+		"unsigned": enc(`{"alg":"none"}`) + "." + access[1] + ".",
+		"by HMAC with the public key": signedBy(x.t, jose.SigningKey{Algorithm: jose.HS256, Key: mustMarshal(x.t, x.keys(ctx)[0].Public())}, map[string]any{
+			"iss": x.base, "sub": "alice", "client_id": x.jwt.id, "exp": x.now().Add(time.Hour).Unix(),
+		}),
+	}
+	if x.name == "ours" { // fosite's JWT strategy and its OpenID Connect need different sessions
+		others["an ID token"] = x.tokens(ctx, x.jwt, "scope", "openid").str("id_token")
+	}
+	for what, token := range others {
+		if x.active(ctx, x.jwt, token) {
+			f.add("%s is an access token", what)
+		}
+	}
 	look := func(what, token string) {
 		header, claims := decodeJWT(x.t, token)
 		if header["typ"] != "at+jwt" {
