@@ -126,6 +126,7 @@ func TestStorageFailureIsNeverAnAnswer(t *testing.T) {
 // request works afterwards.
 func (s step) disturbed(e *env, store *faultyStore, act func() error, after func(fired string, status int, done bool)) {
 	e.t.Helper()
+	var unwritten []string // calls disturbed without harm, and without a new row
 	for n := 1; ; n++ {
 		if n > 50 {
 			e.t.Fatal("the step does not end")
@@ -142,10 +143,16 @@ func (s step) disturbed(e *env, store *faultyStore, act func() error, after func
 			if n == 1 {
 				e.t.Fatal("the step never asks the store")
 			}
+			if len(unwritten) > 0 && s.rows(e) != before {
+				e.t.Errorf("disturbed at %v the step says that it succeeded, and did not write what it writes", unwritten)
+			}
 			return
 		}
 		after(fired, status, done)
 		if done {
+			if s.rows(e) == before {
+				unwritten = append(unwritten, fired)
+			}
 			continue
 		}
 		if rows := s.rows(e); rows != before {

@@ -112,6 +112,15 @@ func consentIsBound(t *testing.T, e *env) {
 
 	before := e.rows(t)
 	refused("another browser", mallory.do(http.MethodPost, action.String(), form))
+	// Nor can the pending request be looked at or taken over from there.
+	handle := url.QueryEscape(form.Get("consent_token"))
+	for _, path := range []string{"/consent?consent_token=" + handle, "/consent?account=other&consent_token=" + handle, "/oauth/authorize/resume?interaction=" + handle} {
+		for name, b := range map[string]*browser{"another browser": mallory, "a browser without cookies": e.browser()} {
+			if a := b.do(http.MethodGet, e.issuer+path, nil); a.status != http.StatusBadRequest || a.location != nil || strings.Contains(a.body, "Test client") {
+				t.Errorf("%s in %s: got %d, location %v", path, name, a.status, a.location)
+			}
+		}
+	}
 	refused("no browser", e.browser().do(http.MethodPost, action.String(), form))
 	noToken := url.Values{"consent_token": form["consent_token"], "decision": {"allow"}}
 	if a := alice.do(http.MethodPost, action.String(), noToken); a.status != http.StatusForbidden {
