@@ -252,7 +252,7 @@ func authorizeWithoutDatabase(t *testing.T) {
 	e, store := faultyEnv(t)
 	target, _ := e.authorizeURL(e.register(webClient()).Client.ClientID)
 	for n := 1; ; n++ {
-		store.arm(n, unreachable)
+		store.arm(n, errNoDatabase)
 		a := e.browser().do(http.MethodGet, target, nil)
 		fired := store.disarm()
 		if fired == "" {

@@ -132,7 +132,7 @@ func introspectWithoutDatabase(t *testing.T) {
 	for _, path := range []string{"/oauth/introspect", "/oauth/revoke"} {
 		for _, kind := range []string{"access_token", "refresh_token"} {
 			for n := 1; ; n++ {
-				store.arm(n, unreachable)
+				store.arm(n, errNoDatabase)
 				a := e.authenticated(path, reg, "token", tokens.str(kind))
 				fired := store.disarm()
 				if fired == "" {
@@ -161,7 +161,7 @@ func userIsGone(t *testing.T) {
 	e := newEnv(t, envOptions{config: func(c *handlers.Config) {
 		c.UserActive = func(_ context.Context, subject string) (bool, error) {
 			if failing {
-				return false, unreachable
+				return false, errNoDatabase
 			}
 			return state || subject != "sub-alice", nil
 		}

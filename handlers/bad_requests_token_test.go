@@ -218,7 +218,7 @@ func tokenWithoutDatabase(t *testing.T) {
 		if s.name != "code" && s.name != "refresh" && s.name != "client credentials" {
 			continue
 		}
-		s.disturbed(e, store, func() error { return unreachable }, func(fired string, status int, done bool) {
+		s.disturbed(e, store, func() error { return errNoDatabase }, func(fired string, status int, done bool) {
 			if done || status != http.StatusServiceUnavailable {
 				t.Errorf("%s, %s fails: status %d, done %v, want 503", s.name, fired, status, done)
 			}

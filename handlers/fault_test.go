@@ -65,8 +65,8 @@ func (f *faultyStore) fault(name string) error {
 	return nil
 }
 
-// unreachable is what a store says whose database does not answer.
-var unreachable = fmt.Errorf("%w: connection refused", oauthreg.ErrUnavailable)
+// errNoDatabase is what a store says whose database does not answer.
+var errNoDatabase = fmt.Errorf("%w: connection refused", oauthreg.ErrUnavailable)
 
 // faultyEnv is a server with everything on a store that can be made to fail.
 func faultyEnv(t *testing.T) (*env, *faultyStore) {
@@ -102,7 +102,7 @@ func TestStorageFailureIsNeverAnAnswer(t *testing.T) {
 		err    error
 		status int
 	}{
-		"unreachable": {unreachable, http.StatusServiceUnavailable},
+		"unreachable": {errNoDatabase, http.StatusServiceUnavailable},
 		"broken":      {errors.New("disk I/O error"), 0}, // any 5xx
 	}
 	for _, s := range steps() {
