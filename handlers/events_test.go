@@ -254,7 +254,7 @@ func (l *eventLog) noSecrets(t *testing.T, e *env) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, what := range e.secrets.search(fmt.Appendf(nil, "%+v", l.all)) {
+	for _, what := range e.secrets.Search(fmt.Appendf(nil, "%+v", l.all)) {
 		t.Errorf("an event has a %s in clear", what)
 	}
 }

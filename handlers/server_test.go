@@ -27,7 +27,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/oauthreg/oauthreg/handlers"
-	"github.com/oauthreg/oauthreg/internal/secretsearch"
+	"github.com/oauthreg/oauthreg/handlers/authtest/secretsearch"
 	"github.com/oauthreg/oauthreg/oauthreg"
 	"github.com/oauthreg/oauthreg/storage"
 )

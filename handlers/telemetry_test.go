@@ -368,7 +368,7 @@ func TestMetrics(t *testing.T) {
 	for _, s := range l.take() {
 		text += fmt.Sprintf("%s %v %v %v\n", s.Name(), s.Attributes(), s.Events(), s.Links())
 	}
-	for _, what := range e.secrets.search([]byte(text)) {
+	for _, what := range e.secrets.Search([]byte(text)) {
 		t.Errorf("traces or metrics have a %s in clear", what)
 	}
 	if strings.Contains(text, "alice") {

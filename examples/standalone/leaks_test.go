@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oauthreg/oauthreg/internal/secretsearch"
+	"github.com/oauthreg/oauthreg/handlers/authtest/secretsearch"
 )
 
 // used are the credentials of all tests of this package: what passes through the

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oauthreg/oauthreg/internal/secretsearch"
+	"github.com/oauthreg/oauthreg/handlers/authtest/secretsearch"
 )
 
 // The search itself: what was noted is found, whole or by its halves, and
