@@ -125,7 +125,7 @@ func (s *Server) authorizeClient(r *http.Request, clientID string) (*oauthreg.Cl
 		return nil, invalidRequest("The client_id parameter is missing.")
 	}
 	infoOf(r.Context()).clientID = clientID
-	client, err := s.reg.Get(r.Context(), oauthreg.ByClientID(clientID))
+	client, err := s.requestingClient(r.Context(), clientID, s.clientAddress(r))
 	switch {
 	case errors.Is(err, oauthreg.ErrNotFound):
 		return nil, unknownClient()
@@ -134,8 +134,8 @@ func (s *Server) authorizeClient(r *http.Request, clientID string) (*oauthreg.Cl
 	case client.Suspended():
 		return nil, unknownClient().decidedBy("suspended")
 	}
-	infoOf(r.Context()).isClient(&client)
-	return &client, nil
+	infoOf(r.Context()).isClient(client)
+	return client, nil
 }
 
 // unknownClient is all that a browser is told about a client that is not there,

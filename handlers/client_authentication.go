@@ -133,7 +133,7 @@ func (s *Server) authenticateClient(r *http.Request, form url.Values) (*oauthreg
 	if after, ok := s.allow(ctx, LimitClientAuth, limitKey); !ok {
 		return nil, slowDown(after)
 	}
-	rec, err := s.reg.Record(ctx, oauthreg.ByClientID(creds.clientID))
+	rec, err := s.clientRecord(ctx, creds.clientID)
 	known := err == nil
 	if err != nil && !errors.Is(err, oauthreg.ErrNotFound) {
 		return nil, err

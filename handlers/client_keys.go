@@ -243,17 +243,25 @@ func (k *clientKeys) load(uri string) (keys []jose.JSONWebKey, lifetime time.Dur
 		return nil, 0, err
 	}
 	keys, err = parseJWKS(body)
-	return keys, cacheLifetime(header), err
+	return keys, jwksCache.lifetime(header), err
 }
 
-// cacheLifetime is max-age (RFC 9111 §5.2.2.1) within our bounds.
-func cacheLifetime(h http.Header) time.Duration {
-	lifetime := jwksLifetime
+// cacheBounds are how long a document may be kept, whatever its host says.
+type cacheBounds struct {
+	unsaid   time.Duration // when it does not say
+	min, max time.Duration
+}
+
+var jwksCache = cacheBounds{unsaid: jwksLifetime, min: minJWKSLifetime, max: maxJWKSLifetime}
+
+// lifetime is max-age (RFC 9111 §5.2.2.1) within the bounds.
+func (b cacheBounds) lifetime(h http.Header) time.Duration {
+	lifetime := b.unsaid
 	for _, directive := range strings.Split(strings.Join(h.Values("Cache-Control"), ","), ",") {
 		name, value, _ := strings.Cut(strings.ToLower(strings.TrimSpace(directive)), "=")
 		switch name {
 		case "no-store", "no-cache":
-			return minJWKSLifetime
+			return b.min
 		case "max-age":
 			seconds, err := strconv.ParseInt(strings.Trim(value, `"`), 10, 32)
 			if err != nil {
@@ -262,7 +270,7 @@ func cacheLifetime(h http.Header) time.Duration {
 			lifetime = time.Duration(seconds) * time.Second
 		}
 	}
-	return min(max(lifetime, minJWKSLifetime), maxJWKSLifetime)
+	return min(max(lifetime, b.min), b.max)
 }
 
 // parseJWKS reads the usable keys of a JWK set (RFC 7517 §5). Keys that cannot

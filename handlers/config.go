@@ -74,6 +74,9 @@ type Config struct {
 	Implicit bool
 	// Registration says who may register clients over HTTP (RFC 7591).
 	Registration RegistrationConfig
+	// ClientMetadataDocuments says whether clients may bring their registration
+	// along, as a document at a URL that is their client_id.
+	ClientMetadataDocuments ClientMetadataDocumentConfig
 
 	// Renderer writes the pages; nil means [DefaultRenderer].
 	Renderer Renderer
@@ -84,7 +87,7 @@ type Config struct {
 	// Limits bound guessing and floods; nil means [NewLimiter] with its
 	// defaults, [NoLimits] switches them off.
 	Limits Limiter
-	// Outbound fetches jwks_uri and other documents that clients name; nil
+	// Outbound fetches jwks_uri, metadata and other documents that clients name; nil
 	// means a guarded client with its defaults ([NewOutbound]).
 	Outbound *http.Client
 

@@ -76,6 +76,7 @@ func newMetadata(s *Server) *metadata {
 		FrontchannelLogout        bool     `json:"frontchannel_logout_supported,omitempty"`
 		FrontchannelLogoutSession bool     `json:"frontchannel_logout_session_supported,omitempty"`
 		UILocalesSupported        []string `json:"ui_locales_supported,omitempty"`
+		ClientMetadataDocuments   bool     `json:"client_id_metadata_document_supported,omitempty"` // draft-ietf-oauth-client-id-metadata-document §6
 	}{
 		Issuer:                    s.cfg.Issuer,
 		AuthorizationEndpoint:     s.url("/oauth/authorize"),
@@ -112,6 +113,7 @@ func newMetadata(s *Server) *metadata {
 		RequireRequestURI:         true,
 		BackchannelLogout:         logout, BackchannelLogoutSession: logout,
 		FrontchannelLogout: logout, FrontchannelLogoutSession: logout,
+		ClientMetadataDocuments: s.documents != nil,
 	}
 	if logout {
 		doc.EndSessionEndpoint = s.url("/oauth/logout")

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ type enforcement struct {
 func TestRegistrationIsEnforced(t *testing.T) {
 	shared := newEnv(t, envOptions{})
 	seen := map[string]map[bool]bool{}
-	for _, row := range append(enforcements(), openIDEnforcements()...) {
+	for _, row := range slices.Concat(enforcements(), openIDEnforcements(), documentEnforcements()) {
 		if seen[row.field] == nil {
 			seen[row.field] = map[bool]bool{}
 		}

@@ -77,7 +77,7 @@ func (s *Server) interactionOf(ctx context.Context, handle, browser string) (*in
 	if err := json.Unmarshal(stored.Request, &in.pending); err != nil {
 		return nil, nil, serverError(err)
 	}
-	client, err := s.reg.Get(ctx, oauthreg.ByID(stored.ClientID))
+	client, err := s.interactingClient(ctx, in)
 	switch {
 	case errors.Is(err, oauthreg.ErrNotFound):
 		return nil, nil, expiredInteraction()
@@ -86,16 +86,16 @@ func (s *Server) interactionOf(ctx context.Context, handle, browser string) (*in
 	case client.Suspended():
 		return nil, nil, oauthError(http.StatusBadRequest, "invalid_client", "The client is not known here.")
 	}
-	infoOf(ctx).isClient(&client)
-	target, oerr := redirectTarget(&client, in.Params.RedirectURI)
+	infoOf(ctx).isClient(client)
+	target, oerr := redirectTarget(client, in.Params.RedirectURI)
 	if oerr != nil {
 		return nil, nil, oerr
 	}
 	in.Params.RedirectTo = target
-	if oerr := s.permitAuthorize(&client, &in.Params); oerr != nil {
+	if oerr := s.permitAuthorize(client, &in.Params); oerr != nil {
 		return nil, nil, oerr
 	}
-	return in, &client, nil
+	return in, client, nil
 }
 
 func expiredInteraction() *Error {
@@ -313,6 +313,8 @@ func (s *Server) consentState(ctx context.Context, client *oauthreg.Client, logi
 	case client.FirstParty:
 	case err != nil:
 		state.needed = true
+	case c.LastUsedAt.Before(client.MetadataDocumentSince): // users would be sent elsewhere
+		state.needed = true
 	default:
 		state.needed = !containsAll(c.Scopes, s.consentScopes(client, p)) || !containsAll(c.Resources, p.Resources)
 	}
@@ -359,6 +361,10 @@ func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login 
 		// The session outlived the user's access: no code, nor a token beside it.
 		return s.refuse(ctx, p, in, "The user may not sign in here any more.")
 	} else if err != nil {
+		return "", err
+	}
+	client, err := s.keepDocumentedClient(ctx, client)
+	if err != nil {
 		return "", err
 	}
 	now := s.now().UTC().Truncate(time.Millisecond)

@@ -25,6 +25,9 @@ const (
 	LimitUserCode LimitKind = "user_code"
 	// LimitRegistration is every dynamic registration (RFC 7591), per address.
 	LimitRegistration LimitKind = "registration"
+	// LimitClientDocument is every fetch of a client's metadata document, per
+	// host of the document and per address that makes the server fetch it.
+	LimitClientDocument LimitKind = "client_document"
 )
 
 // Limiter bounds guessing and floods. [NewLimiter] keeps its counts in memory,
@@ -59,7 +62,8 @@ type LimiterConfig struct {
 	// Rates replace the defaults of the kinds in it; a zero Rate switches its
 	// kind off. The defaults are a burst of 60 and then 20 a minute for
 	// client_authentication and sign_in, 20 and then 10 for user_code, 60 and
-	// then 60 for registration. Kinds with neither are not limited.
+	// then 60 for registration, 60 and then 30 for client_document. Kinds with
+	// neither are not limited.
 	Rates map[LimitKind]Rate
 	// MaxKeys bounds how many keys of each kind are remembered at once. Zero
 	// means 100,000, which takes a few megabytes.
@@ -71,6 +75,8 @@ var defaultRates = map[LimitKind]Rate{
 	LimitSignIn:       {Burst: 60, PerMinute: 20},
 	LimitUserCode:     {Burst: 20, PerMinute: 10},
 	LimitRegistration: {Burst: 60, PerMinute: 60},
+
+	LimitClientDocument: {Burst: 60, PerMinute: 30},
 }
 
 const (

@@ -96,7 +96,11 @@ type RegistrationRequest struct {
 	// Previous is the client before an update (RFC 7592 §2.2); nil when it is
 	// new.
 	Previous *oauthreg.Client
-	// Address is where the request comes from; of an IPv6 address its /64.
+	// Document is the client_id of a client that has a metadata document, and
+	// Metadata what stands in it; empty for a registration. Such a client is
+	// looked at whenever its document was fetched.
+	Document string
+	// Address is where the request comes from, empty with a Document; of an IPv6 address its /64.
 	Address string
 }
 

@@ -350,7 +350,7 @@ func displayText(v string, limit int) string {
 // samplePages are what templates are tried with: every field is set, so that
 // every branch of a template but the empty ones runs.
 var samplePages = func() map[string]any {
-	c := ClientView{ClientID: "id", Name: "Name", LogoURI: "https://a.example/logo", ClientURI: "https://a.example", TOSURI: "https://a.example/t", PolicyURI: "https://a.example/p", SelfRegistered: true}
+	c := ClientView{ClientID: "id", Name: "Name", Host: "a.example", LogoURI: "https://a.example/logo", ClientURI: "https://a.example", TOSURI: "https://a.example/t", PolicyURI: "https://a.example/p", SelfRegistered: true}
 	at := time.Unix(0, 0)
 	return map[string]any{
 		"login.html": LoginPage{Client: c, Username: "user", Failed: true, Throttled: true, Reauthenticate: true, Action: "/login", Interaction: "i", CSRF: "c"},

@@ -33,6 +33,7 @@ type Server struct {
 	limits    Limiter
 	engine    *engine
 	jwks      *clientKeys
+	documents *clientDocuments // nil: client_id is never a URL to fetch
 
 	outbound *http.Client
 	requests requestDocuments
@@ -82,6 +83,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.outbound = outbound
 	s.jwks = newClientKeys(outbound, cfg.Now)
+	if cfg.ClientMetadataDocuments.Enabled {
+		s.documents = newClientDocuments(outbound, cfg.Now, s.documentedClient)
+	}
 	s.claims = newClaimScopes(cfg.Scopes)
 	if s.texts, err = loadCatalogue(nil); err != nil {
 		return nil, err

@@ -78,8 +78,11 @@ type ClaimsSource interface {
 
 // ClientView is what pages show of a client.
 type ClientView struct {
-	ClientID       string
-	Name           string
+	ClientID string
+	Name     string
+	// Host is where the client's metadata document lies, for a client that is
+	// known by one: all that is certain about it. Otherwise empty.
+	Host           string
 	LogoURI        string
 	ClientURI      string
 	TOSURI         string
@@ -91,7 +94,7 @@ type ClientView struct {
 
 func viewClient(c *oauthreg.Client) ClientView {
 	return ClientView{
-		ClientID: c.ClientID, Name: c.Name, LogoURI: c.LogoURI, ClientURI: c.ClientURI,
+		ClientID: c.ClientID, Name: c.Name, Host: documentHost(c), LogoURI: c.LogoURI, ClientURI: c.ClientURI,
 		TOSURI: c.TOSURI, PolicyURI: c.PolicyURI,
 		Verified: c.Verified, SelfRegistered: c.SelfRegistered, FirstParty: c.FirstParty,
 	}

@@ -84,7 +84,8 @@ type Client struct {
 	ID string `json:"id"`
 	// ClientID is client_id of RFC 6749 §2.2: a UUID distinct from ID unless
 	// chosen by the operator, 1 to 255 characters of [A-Za-z0-9._~-] or, for a
-	// client identified by a metadata document, its https URL. Immutable.
+	// client identified by a metadata document, its https URL (http on a loopback
+	// host, for development). Immutable.
 	ClientID string `json:"client_id"`
 	// OrgID, ProjectID and UserID are the owning organization and project and
 	// the user who created the client: the host's identifiers, UUIDs by
@@ -219,6 +220,13 @@ type Client struct {
 	Verified       bool `json:"verified,omitempty"`
 	SelfRegistered bool `json:"self_registered,omitempty"`
 
+	// MetadataDocumentSince marks a client that is known by the metadata document
+	// at its client_id (draft-ietf-oauth-client-id-metadata-document): it is since
+	// when the document sends users nowhere else than it did before, and consent
+	// that was given earlier does not count. Zero for every other client. Set by
+	// the server that fetches the document.
+	MetadataDocumentSince time.Time `json:"metadata_document_since,omitzero"`
+
 	// SuspendedAt is when the client was switched off: from then on it gets
 	// nothing and its tokens are inactive. Zero means enabled. Set through
 	// [Registry.Suspend] and [Registry.Resume] only.
@@ -279,6 +287,10 @@ func (c Client) Clone() Client {
 
 // Suspended reports whether the client is switched off.
 func (c *Client) Suspended() bool { return !c.SuspendedAt.IsZero() }
+
+// HasMetadataDocument reports whether the client is known by the metadata
+// document at its client_id, and so follows it.
+func (c *Client) HasMetadataDocument() bool { return !c.MetadataDocumentSince.IsZero() }
 
 // IsPublic reports whether the client has no credential of its own (RFC 6749 §2.1).
 func (c *Client) IsPublic() bool { return c.Type == Public }

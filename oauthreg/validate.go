@@ -90,6 +90,7 @@ func (r *Registry) validate(c *Client, rules Rules) []problem {
 	v.identity(c)
 	v.texts(c)
 	v.authentication(c)
+	v.document(c)
 	v.scopes(c)
 	v.grants(c)
 	v.redirects(c)
@@ -129,6 +130,14 @@ func (v *validator) addf(field, subject, format string, args ...any) {
 
 func (v *validator) addRedirect(field, subject, message string) {
 	v.problems = append(v.problems, problem{Problem{field, CodeInvalidRedirectURI, message}, subject})
+}
+
+// Completed returns c with what follows from the rest of it, as [Registry.Register]
+// would keep it: for a client that is used before it is registered.
+func (c Client) Completed() Client {
+	c = c.Clone()
+	c.complete()
+	return c
 }
 
 // complete fills in what follows from the rest of c, and gives it its one form.
@@ -211,7 +220,7 @@ func (v *validator) identity(c *Client) {
 		v.add("id", c.ID, "must be a UUID")
 	}
 	if !validClientID(c.ClientID) {
-		v.add("client_id", c.ClientID, "must be 1 to 255 characters of A-Z, a-z, 0-9, '.', '_', '~' and '-', or an https URL")
+		v.add("client_id", c.ClientID, "must be 1 to 255 characters of A-Z, a-z, 0-9, '.', '_', '~' and '-', or an https URL (http on a loopback host)")
 	}
 	for _, f := range []struct{ field, value string }{
 		{"org_id", c.OrgID}, {"project_id", c.ProjectID}, {"user_id", c.UserID},
@@ -240,9 +249,9 @@ func validClientID(id string) bool {
 	if id == "" || len(id) > maxClientID {
 		return false
 	}
-	if strings.HasPrefix(id, "https://") {
-		u, _, err := parseWebURL(id)
-		return err == nil && u.Fragment == "" && !strings.Contains(id, "#") && checkPath(u.EscapedPath()) == nil
+	if secure := strings.HasPrefix(id, "https://"); secure || strings.HasPrefix(id, "http://") {
+		u, host, err := parseWebURL(id)
+		return err == nil && (secure || isLoopbackHost(host)) && u.Fragment == "" && !strings.Contains(id, "#") && checkPath(u.EscapedPath()) == nil
 	}
 	for i := 0; i < len(id); i++ {
 		if c := id[i]; !isAlnum(c) && c != '.' && c != '_' && c != '~' && c != '-' {
@@ -342,6 +351,27 @@ func (v *validator) authentication(c *Client) {
 	}
 	if f := c.AccessTokenFormat; f != Opaque && f != JWT {
 		v.add("access_token_format", string(f), "must be opaque or jwt")
+	}
+}
+
+// document is what a metadata document can never make of a client, and nobody may
+// make of it while it follows one (draft-ietf-oauth-client-id-metadata-document
+// §4.1): there is no way to agree on a secret.
+func (v *validator) document(c *Client) {
+	if !c.HasMetadataDocument() {
+		return
+	}
+	if !strings.Contains(c.ClientID, "://") {
+		v.add("client_id", c.ClientID, "must be a URL for a client with a metadata document")
+	}
+	if m := c.TokenEndpointAuthMethod; m != AuthNone && m != AuthPrivateKeyJWT {
+		v.add("token_endpoint_auth_method", "document "+m, "must be none or private_key_jwt for a client with a metadata document")
+	}
+	if c.AllowsGrantType(GrantClientCredentials) {
+		v.add("grant_types", "document", "must not have client_credentials for a client with a metadata document")
+	}
+	if !c.RequirePKCE {
+		v.add("require_pkce", "document", "must be true for a client with a metadata document")
 	}
 }
 

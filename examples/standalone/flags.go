@@ -36,6 +36,7 @@ type options struct {
 	resources []string
 	limits    bool
 	implicit  bool
+	cimd      bool
 
 	registration      handlers.RegistrationMode
 	registrationLimit int
@@ -59,7 +60,7 @@ const (
 // parseFlags reads args. It prints only what -h asks for, to help, and returns
 // [flag.ErrHelp] then; any other error is a [usageError].
 func parseFlags(args []string, getenv func(string) string, help io.Writer) (options, error) {
-	o := options{org: defaultOrg, project: defaultProject, user: defaultUser, limits: true, registration: handlers.RegistrationOpen}
+	o := options{org: defaultOrg, project: defaultProject, user: defaultUser, limits: true, cimd: true, registration: handlers.RegistrationOpen}
 	fs := flag.NewFlagSet("standalone", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
@@ -95,12 +96,7 @@ func parseFlags(args []string, getenv func(string) string, help io.Writer) (opti
 		return nil
 	})
 	fs.IntVar(&o.registrationLimit, "registration-limit", 60, "dynamic registrations per address and `minute`; 0 for no limit")
-	fs.Func("cimd", "`off`: client ID metadata documents, which this version does not have yet", func(v string) error {
-		if v != "off" {
-			return errors.New("client ID metadata documents are not supported yet")
-		}
-		return nil
-	})
+	fs.Func("cimd", "`on|off`: clients whose client_id is the https URL of their metadata document; with -outbound-private http on loopback too (default on)", onOff(&o.cimd))
 	fs.BoolVar(&o.implicit, "implicit", false, "switch the implicit grant on for clients that registered it")
 
 	c := &o.conformance

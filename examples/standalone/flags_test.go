@@ -17,7 +17,7 @@ func TestParseFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.addr != "127.0.0.1:9096" || o.issuer != "" || o.db != "oauthreg.db" || !o.limits || o.implicit || o.outboundPrivate ||
+	if o.addr != "127.0.0.1:9096" || o.issuer != "" || o.db != "oauthreg.db" || !o.limits || !o.cimd || o.implicit || o.outboundPrivate ||
 		o.org != defaultOrg || o.project != defaultProject || o.user != defaultUser || o.adminKey != "" {
 		t.Errorf("defaults: %+v", o)
 	}
@@ -30,7 +30,7 @@ func TestParseFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.org != id || o.project != id || o.user != id || o.limits || !o.implicit || !o.outboundPrivate || o.adminKey != "from-env" ||
+	if o.org != id || o.project != id || o.user != id || o.limits || o.cimd || !o.implicit || !o.outboundPrivate || o.adminKey != "from-env" ||
 		!slices.Equal(o.resources, []string{"https://a.example", "urn:example:b"}) {
 		t.Errorf("got %+v", o)
 	}
@@ -61,7 +61,7 @@ func TestParseFlagsErrors(t *testing.T) {
 		{"-metrics 9097", "-metrics: address 9097: missing port in address"},
 		{"-db=", "-db is empty"},
 		{"-registration maybe", `invalid value "maybe" for flag -registration: must be "open", "token" or "closed"`},
-		{"-cimd on", `invalid value "on" for flag -cimd: client ID metadata documents are not supported yet`},
+		{"-cimd maybe", `invalid value "maybe" for flag -cimd: must be "on" or "off"`},
 		{"-conformance-register", "the flags -conformance-... go with -conformance"},
 		{"-registration-limit -1", "-registration-limit is negative"},
 		{"-tls-cert c.pem", "-tls-cert and -tls-key belong together"},

@@ -217,8 +217,9 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 		Secrets: [][]byte{master.derive("handlers")},
 		Users:   users, Claims: users, UserActive: users.active,
 		Scopes: known, Resources: append([]string{issuer + "/api", handlers.ManagementResource(issuer)}, o.resources...),
-		Registration: registration,
-		Implicit:     o.implicit, Limits: limits,
+		Registration:            registration,
+		ClientMetadataDocuments: handlers.ClientMetadataDocumentConfig{Enabled: o.cimd, Loopback: o.outboundPrivate},
+		Implicit:                o.implicit, Limits: limits,
 		Outbound: handlers.NewOutbound(handlers.OutboundConfig{Private: o.outboundPrivate, HTTP: o.outboundPrivate, CAs: f.cas}),
 		Logger:   log, MeterProvider: m.meter(),
 	})
