@@ -106,6 +106,33 @@ func TestImports(t *testing.T) {
 	}
 }
 
+// A resource server that takes handlers/bearer alone gets one module with it.
+func TestBearerStandsAlone(t *testing.T) {
+	names, err := filepath.Glob("../handlers/bearer/*.go")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("found %v, %v", names, err)
+	}
+	rule := folderRule{only: []string{"github.com/go-jose/go-jose/v4"}}
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range f.Imports {
+			p, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if why := rule.forbidden("handlers/bearer", p); why != "" {
+				t.Errorf("%s imports %q: handlers/bearer %s", name, p, why)
+			}
+		}
+	}
+}
+
 // The rule itself refuses what it is there for.
 func TestImportRules(t *testing.T) {
 	tests := []struct {

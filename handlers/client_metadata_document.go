@@ -155,14 +155,16 @@ func (s *Server) documentError(ctx context.Context, clientID string, err error) 
 	s.log.InfoContext(ctx, "client metadata document not usable", "client_id", clientID, "err", err, "request_id", requestID(ctx))
 	var own *Error
 	var invalid *oauthreg.InvalidError
+	if asInvalid(err, &invalid) {
+		problems := toOAuth(registrationError(err)).Description
+		return invalidDocument("The client's metadata document cannot be used: " + problems + ".").because(err)
+	}
 	switch {
 	case errors.As(err, &own):
 		if own.Status >= 400 && own.Status < 500 && own.Status != 429 { // a statement or a policy refuses
 			return invalidDocument("The client's metadata document is refused: " + own.Description).because(err)
 		}
 		return own
-	case asInvalid(err, &invalid):
-		return invalidDocument("The client's metadata document cannot be used: " + registrationError(err).(*Error).Description + ".").because(err)
 	case errors.Is(err, errDocument):
 		return invalidDocument("The client's metadata document cannot be used: it must be a JSON object of at most 5 kilobytes, served from a public host with status 200, without redirect, as application/json.").because(err)
 	case errors.Is(err, errUnreachable):

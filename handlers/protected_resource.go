@@ -2,32 +2,20 @@ package handlers
 
 import (
 	"net/http"
-	"net/url"
+	"slices"
 	"strings"
+
+	"github.com/oauthreg/oauthreg/handlers/bearer"
 )
 
 // resourceMetadataPath is the well-known path of RFC 9728 §3.
 const resourceMetadataPath = "/.well-known/oauth-protected-resource"
 
-// resourceMetadata is the metadata of a protected resource (RFC 9728 §2).
-type resourceMetadata struct {
-	Resource               string   `json:"resource"`
-	AuthorizationServers   []string `json:"authorization_servers"`
-	ScopesSupported        []string `json:"scopes_supported,omitempty"`
-	BearerMethodsSupported []string `json:"bearer_methods_supported"`
-}
-
 // ResourceMetadataURL is where the metadata of a protected resource stands
 // (RFC 9728 §3.1): the well-known path between its host and its path. It is what a
 // resource server names in its challenge, for example in the ResourceMetadata
 // field of the bearer middleware. Empty if resource is not an http or https URL.
-func ResourceMetadataURL(resource string) string {
-	u, err := url.Parse(resource)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return ""
-	}
-	return u.Scheme + "://" + u.Host + resourceMetadataPath + strings.TrimSuffix(u.EscapedPath(), "/")
-}
+func ResourceMetadataURL(resource string) string { return bearer.MetadataURL(resource) }
 
 // resourceMetadataRoutes mounts the metadata of every known resource that lives
 // on the issuer's origin. Those of other hosts have to serve theirs.
@@ -39,7 +27,7 @@ func (s *Server) resourceMetadataRoutes() {
 	seen := map[string]bool{}
 	for _, resource := range s.resources {
 		path, ours := strings.CutPrefix(ResourceMetadataURL(resource), origin)
-		if !ours || seen[path] || strings.ContainsAny(path, "{}") {
+		if !ours || seen[path] || strings.ContainsAny(path, "{}?") {
 			continue
 		}
 		seen[path] = true
@@ -48,14 +36,19 @@ func (s *Server) resourceMetadataRoutes() {
 }
 
 func (s *Server) serveResourceMetadata(resource string) endpoint {
+	// Clients ask for all that is listed here when nothing tells them better. So
+	// what is no use at the resource, or not for every client, stays out.
+	scopes := slices.DeleteFunc(slices.Clone(s.metadata.scopes), func(scope string) bool {
+		return scope == "offline_access" || scope == adminScope && resource != ManagementResource(s.cfg.Issuer)
+	})
 	return func(w http.ResponseWriter, _ *http.Request) error {
-		writeJSON(w, http.StatusOK, s.resourceMetadata(resource, s.metadata.scopes))
+		writeJSON(w, http.StatusOK, s.resourceMetadata(resource, scopes))
 		return nil
 	}
 }
 
-func (s *Server) resourceMetadata(resource string, scopes []string) resourceMetadata {
-	return resourceMetadata{
+func (s *Server) resourceMetadata(resource string, scopes []string) bearer.ProtectedResource {
+	return bearer.ProtectedResource{
 		Resource: resource, AuthorizationServers: []string{s.cfg.Issuer},
 		ScopesSupported: scopes, BearerMethodsSupported: []string{"header"},
 	}
