@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/oauthreg/oauthreg/handlers"
 	"github.com/oauthreg/oauthreg/oauthreg"
+	"github.com/oauthreg/oauthreg/storage"
 )
 
 // Client ID metadata documents (draft-ietf-oauth-client-id-metadata-document).
@@ -833,5 +835,99 @@ func documentEnforcements() []enforcement {
 			e.wantDocumentPage(t, reg.Client.ClientID, 400, "invalid_client")
 			e.tokenRequest(reg, "grant_type", "refresh_token", "refresh_token", "x").wantError(t, 401, "invalid_client")
 		}},
+	}
+}
+
+// The operator sees such a client, shuts it out, and lets it in again.
+func TestClientMetadataDocumentManaged(t *testing.T) {
+	h := newDocumentHost(t)
+	e := newManagedEnv(t, envOptions{config: func(c *handlers.Config) {
+		c.ClientMetadataDocuments.Enabled = true
+		c.Registration.OrgID, c.Registration.ProjectID, c.Registration.UserID = homeOrg, homeProject, homeUser
+		c.Outbound = h.outbound()
+	}}, nil)
+	id := h.at("/editor")
+	e.tokens(asPublic(id))
+	path := "/oauth_clients/" + url.PathEscape(id)
+	if items := e.call(http.MethodGet, "/oauth_clients", "").items(t); len(items) != 1 || items[0]["client_id"] != id {
+		t.Errorf("listed: %v", items)
+	}
+	if d := e.call(http.MethodGet, path, "").data(t); d["client_id"] != id || d["name"] != "Editor" {
+		t.Errorf("got %v", d)
+	}
+	if a := e.call(http.MethodPost, path+"/suspend", ""); a.status != 200 {
+		t.Errorf("suspend: %d %s", a.status, a.raw)
+	}
+	e.wantDocumentPage(t, id, 400, "invalid_client")
+	if a := e.call(http.MethodPost, path+"/resume", ""); a.status != 200 {
+		t.Errorf("resume: %d %s", a.status, a.raw)
+	}
+	tokens := e.tokens(asPublic(id))
+	if a := e.call(http.MethodDelete, path, ""); a.status != 204 && a.status != 200 {
+		t.Errorf("delete: %d %s", a.status, a.raw)
+	}
+	e.tokenRequest(asPublic(id), "grant_type", "refresh_token", "refresh_token", tokens.str("refresh_token")).wantError(t, 401, "invalid_client")
+	e.tokens(asPublic(id)).wantOK(t) // as new as it was at first
+	e.tokenRequest(asPublic(id), "grant_type", "refresh_token", "refresh_token", tokens.str("refresh_token")).wantError(t, 400, "invalid_grant")
+	h.wantFetches(t, 1)
+}
+
+// A store that fails is never taken for an unknown client, at any step, and the
+// step works when the store does.
+func TestClientMetadataDocumentStorageFailure(t *testing.T) {
+	store := new(faultyStore)
+	e, h := documentEnv(t, envOptions{wrap: func(s *storage.Store) (oauthreg.Store, handlers.Store) {
+		store.Store = s
+		return store, store
+	}})
+	fail := func(name string, send func() (status int, done bool)) {
+		t.Helper()
+		for n := 1; n < 40; n++ {
+			store.arm(n, fmt.Errorf("%w: connection refused", oauthreg.ErrUnavailable))
+			status, done := send()
+			fired := store.disarm()
+			if fired == "" {
+				if !done || n == 1 {
+					t.Errorf("%s: status %d at call %d without a fault", name, status, n)
+				}
+				return
+			}
+			if done || status != 503 {
+				t.Errorf("%s: %s failed: status %d, done %v", name, fired, status, done)
+			}
+		}
+	}
+	b := e.browser()
+	target, _ := e.authorizeURL(h.at("/first"))
+	if a := b.walk(target); a.param("code") == "" {
+		t.Fatalf("status %d", a.status)
+	}
+	var code, verifier string
+	id := h.at("/c")
+	var consent *answer
+	fail("authorize", func() (int, bool) {
+		target, verifier = e.authorizeURL(id)
+		consent = b.do("GET", target, nil)
+		return consent.status, consent.location != nil && consent.location.Path == "/consent"
+	})
+	action, form, ok := b.fill(consent.location.String(), b.do("GET", consent.location.String(), nil))
+	if !ok {
+		t.Fatal("there is no consent form")
+	}
+	fail("consent", func() (int, bool) {
+		a := b.do("POST", action.String(), form)
+		code = a.param("code")
+		return a.status, code != ""
+	})
+	tokens := e.redeem(asPublic(id), code, verifier)
+	tokens.wantOK(t)
+	e.clock.add(20 * time.Minute)
+	h.serve("", map[string]any{"client_name": "Changed"})
+	fail("refresh, and follow the document", func() (int, bool) {
+		a := e.tokenRequest(asPublic(id), "grant_type", "refresh_token", "refresh_token", tokens.str("refresh_token"))
+		return a.status, a.status == 200
+	})
+	if c := must(e.reg.Get(t.Context(), oauthreg.ByClientID(id))); c.Name != "Changed" {
+		t.Errorf("the client is called %q", c.Name)
 	}
 }
