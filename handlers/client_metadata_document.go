@@ -78,7 +78,8 @@ func (s *Server) clientRecord(ctx context.Context, clientID string) (oauthreg.Re
 
 // requestingClient finds the client of an authorization request, which may be one
 // that only its metadata document knows; its Version is 0 then. address is where
-// the request comes from, empty for a request that was let in before.
+// the request comes from, empty for one that was let in before: that is not lost
+// because the document's host cannot be reached meanwhile.
 func (s *Server) requestingClient(ctx context.Context, clientID, address string) (*oauthreg.Client, error) {
 	client, err := s.reg.Get(ctx, oauthreg.ByClientID(clientID))
 	unknown := errors.Is(err, oauthreg.ErrNotFound)
@@ -90,7 +91,7 @@ func (s *Server) requestingClient(ctx context.Context, clientID, address string)
 	case s.documents == nil:
 		return nil, oauthreg.ErrNotFound
 	}
-	doc, err := s.fetchClient(ctx, clientID, address, false)
+	doc, err := s.fetchClient(ctx, clientID, address, address == "")
 	if err != nil {
 		return nil, err
 	}

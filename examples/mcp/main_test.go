@@ -315,9 +315,15 @@ func (w *world) wantDiscovery(t *testing.T) {
 	}
 }
 
-// The client of the official TypeScript SDK, unchanged, does the same. CI sets
+// The clients of the official TypeScript SDK, unchanged, do the same. CI sets
 // OAUTHREG_INTEROP=1, so that nothing is skipped there.
 func TestTypeScriptSDK(t *testing.T) {
+	for _, npm := range []string{"@modelcontextprotocol/sdk", "@modelcontextprotocol/client"} {
+		t.Run(npm, func(t *testing.T) { testTypeScript(t, npm) })
+	}
+}
+
+func testTypeScript(t *testing.T, npm string) {
 	const interop = "../../handlers/testdata/interop"
 	skip := t.Skip
 	if os.Getenv("OAUTHREG_INTEROP") != "" {
@@ -327,14 +333,14 @@ func TestTypeScriptSDK(t *testing.T) {
 	if err != nil {
 		skip("node is not installed")
 	}
-	if _, err := os.Stat(filepath.Join(interop, "node_modules", "@modelcontextprotocol", "sdk")); err != nil {
-		skip("the npm package @modelcontextprotocol/sdk is not installed: run npm ci in handlers/testdata/interop")
+	if _, err := os.Stat(filepath.Join(interop, "node_modules", filepath.FromSlash(npm))); err != nil {
+		skip("the npm package " + npm + " is not installed: run npm ci in handlers/testdata/interop")
 	}
 	w := newWorld(t, nil)
 	reg := w.preregister()
 	cmd := exec.CommandContext(t.Context(), node, "--test", "--test-reporter=tap", "mcp.test.mjs")
 	cmd.Dir = interop
-	cmd.Env = append(os.Environ(), "MCP_URL="+w.issuer+"/mcp", "MCP_USER="+w.app.user.name, "MCP_PASSWORD="+w.app.user.password,
+	cmd.Env = append(os.Environ(), "MCP_PACKAGE="+npm, "MCP_URL="+w.issuer+"/mcp", "MCP_USER="+w.app.user.name, "MCP_PASSWORD="+w.app.user.password,
 		"MCP_DOCUMENT="+w.document, "MCP_CLIENT="+reg.Client.ClientID, "MCP_CLIENT_SECRET="+reg.Secret, "MCP_CLOCK="+w.issuer+"/test/clock")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -1,6 +1,8 @@
-// The client of the official TypeScript SDK of MCP, "@modelcontextprotocol/sdk",
-// unchanged, against an MCP server that this authorization server protects.
+// The clients of the official TypeScript SDK of MCP, unchanged, against an MCP
+// server that this authorization server protects: "@modelcontextprotocol/sdk", and
+// "@modelcontextprotocol/client", in which version 2 has it.
 //
+//   MCP_PACKAGE                   which of the two
 //   MCP_URL                       the MCP server
 //   MCP_USER, MCP_PASSWORD        somebody who can sign in
 //   MCP_DOCUMENT                  client_id that is the URL of a metadata document
@@ -9,15 +11,20 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { UnauthorizedError } from '@modelcontextprotocol/sdk/client/auth.js';
-import { Client } from '@modelcontextprotocol/sdk/client/index.js';
-import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 
 const env = (name) => {
   const value = process.env[name];
   assert.ok(value, `${name} is not set`);
   return value;
 };
+const { Client, StreamableHTTPClientTransport, UnauthorizedError } = await {
+  '@modelcontextprotocol/client': () => import('@modelcontextprotocol/client'),
+  '@modelcontextprotocol/sdk': async () => ({
+    ...(await import('@modelcontextprotocol/sdk/client/index.js')),
+    ...(await import('@modelcontextprotocol/sdk/client/streamableHttp.js')),
+    ...(await import('@modelcontextprotocol/sdk/client/auth.js')),
+  }),
+}[env('MCP_PACKAGE')]();
 const server = new URL(env('MCP_URL'));
 const callback = 'http://127.0.0.1:53682/callback'; // nothing listens there
 
@@ -90,6 +97,8 @@ class Provider {
   saveTokens(tokens) { this.saved.tokens = tokens; }
   codeVerifier() { return this.saved.verifier; }
   saveCodeVerifier(verifier) { this.saved.verifier = verifier; }
+  discoveryState() { return this.saved.discovery; }
+  saveDiscoveryState(state) { this.saved.discovery = state; }
   async redirectToAuthorization(url) {
     this.visits++;
     this.saved.url = url;
@@ -111,7 +120,7 @@ async function connect(provider) {
       assert.equal(end.origin + end.pathname, callback, `the browser ends at ${end}`);
       assert.equal(end.searchParams.get('state'), state);
       assert.equal(end.searchParams.get('iss'), server.origin);
-      await transport.finishAuth(end.searchParams.get('code'));
+      await transport.finishAuth(end.searchParams.get('code'), end.searchParams.get('iss')); // which version 2 checks
     }
   }
 }
