@@ -126,8 +126,11 @@ func (e *env) verifiers(t *testing.T, resource string, server oauthreg.Registrat
 	out["introspection"] = must(bearer.NewIntrospection(bearer.IntrospectionConfig{
 		Endpoint: e.issuer + "/oauth/introspect", ClientID: server.Client.ClientID, ClientSecret: server.Secret, Issuer: e.issuer, Now: now,
 	}))
+	offline := must(bearer.NewJWT(bearer.JWTConfig{Issuer: e.issuer, Audience: []string{resource}, Now: now}))
 	if format == oauthreg.JWT {
-		out["offline"] = must(bearer.NewJWT(bearer.JWTConfig{Issuer: e.issuer, Audience: []string{resource}, Now: now}))
+		out["offline"] = offline
+	} else {
+		out["by format"] = bearer.ByFormat(offline, out["introspection"])
 	}
 	return out
 }

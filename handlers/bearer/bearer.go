@@ -6,9 +6,12 @@
 //   - [NewJWT] verifies JWT access tokens (RFC 9068) offline, with the keys that
 //     the issuer publishes;
 //   - [NewIntrospection] asks the authorization server (RFC 7662);
+//   - [ByFormat] does the one or the other, by what a token looks like;
 //   - [VerifierFunc] is for a process that can look tokens up by itself.
 //
-// The package knows nothing of the authorization server beside it.
+// [NewMetadataHandler] serves what clients look for first, the metadata of the
+// protected resource (RFC 9728). The package knows nothing of the authorization
+// server beside it.
 package bearer
 
 import (
