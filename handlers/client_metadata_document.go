@@ -135,7 +135,7 @@ func (s *Server) fetchClient(ctx context.Context, clientID, address string, stal
 			keys = append(keys, "address "+address)
 		}
 		for _, key := range keys {
-			if after, ok := s.limits.Allow(ctx, LimitClientDocument, key); !ok {
+			if after, ok := s.allow(ctx, LimitClientDocument, key); !ok {
 				return slowDown(after)
 			}
 		}
