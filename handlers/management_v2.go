@@ -66,6 +66,9 @@ func (v *managementV2) routes() {
 	}
 	v.resource("/oauth/consent/{token}", "consent by token", methods{get: v.read(v.showConsentRequest)})
 	v.resource("/audit", "audit", methods{get: v.read(v.listAudit)})
+	v.resource("/signing_keys", "signing keys", methods{get: v.read(v.listKeys), post: v.write(v.rotateKey)})
+	v.resource("/signing_keys/{kid}", "signing key", methods{del: v.write(v.withdrawKey)})
+	v.resource("/signing_keys/audit", "signing keys audit", methods{get: v.read(v.keysAudit)})
 
 	// Protocol endpoints. Only below this base, token and introspection take
 	// JSON as well, introspection takes the management bearer alone, and the

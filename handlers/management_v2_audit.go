@@ -16,9 +16,10 @@ type auditV2 struct {
 	CreatedAt  time.Time `json:"created_at"`
 	Action     string    `json:"action"`
 	Actor      actorV2   `json:"actor"`
-	// OAuthClientID is the client's internal id; ClientID is its client_id,
-	// null when the record does not tell it and the client is gone.
-	OAuthClientID string  `json:"oauth_client_id"`
+	// OAuthClientID is the client's internal id, null for a signing key;
+	// ClientID is its client_id, null when the record does not tell it and the
+	// client is gone.
+	OAuthClientID *string `json:"oauth_client_id"`
 	ClientID      *string `json:"client_id"`
 	OrgID         string  `json:"org_id"`
 	ProjectID     string  `json:"project_id"`
@@ -81,6 +82,10 @@ func (v *managementV2) writeAudit(w http.ResponseWriter, r *http.Request, q *lis
 	}
 	data := make([]auditV2, len(records))
 	for i := range records {
+		if records[i].ClientID == "" {
+			data[i] = v2Audit(&records[i], "")
+			continue
+		}
 		name, err := names.of(r.Context(), v.s.reg, records[i].ClientID)
 		if err != nil && !errors.Is(err, oauthreg.ErrNotFound) {
 			return err
@@ -112,7 +117,7 @@ func v2Audit(rec *oauthreg.AuditRecord, name string) auditV2 {
 	return auditV2{
 		RecordType: "oauth_audit_record", ID: rec.ID, CreatedAt: rec.Time, Action: rec.Action,
 		Actor:         actorV2{rec.Actor.Kind, rec.Actor.ID, optional(rec.Actor.RequestID), optional(rec.Actor.Address)},
-		OAuthClientID: rec.ClientID, ClientID: optional(name), OrgID: rec.OrgID, ProjectID: rec.ProjectID,
+		OAuthClientID: optional(rec.ClientID), ClientID: optional(name), OrgID: rec.OrgID, ProjectID: rec.ProjectID,
 		Before: rec.Before, After: rec.After,
 	}
 }

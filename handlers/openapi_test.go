@@ -212,6 +212,7 @@ func TestOpenAPIRequestMembers(t *testing.T) {
 		{"ExplainRequest", func(body string) *tokenAnswer {
 			return e.call("POST", "/oauth_clients/"+machine.ClientID+"/explain", body)
 		}, true, nil},
+		{"RotateSigningKey", func(body string) *tokenAnswer { return e.call("POST", "/signing_keys", body) }, true, nil},
 		{"AnswerConsent", func(body string) *tokenAnswer { return e.call("POST", "/oauth/grants", body) }, true, nil},
 		{"CreateProjectClient", func(body string) *tokenAnswer { return e.postJSON(project, body, adminKey) }, false, nil},
 		{"UpdateProjectClient", func(body string) *tokenAnswer { return e.postJSON(project+"/"+machine.ID, body, adminKey) }, false, nil},
@@ -301,6 +302,9 @@ func TestOpenAPIResponseMembers(t *testing.T) {
 	e.call("POST", path+"/suspend", "")
 	e.call("GET", path+"/audit", "")
 	e.call("GET", "/audit", "")
+	e.call("GET", "/signing_keys", "")
+	e.call("GET", "/signing_keys/audit", "")
+	e.call("POST", "/signing_keys", `{"alg":"ES256"}`)
 	e.call("POST", path+"/resume", "")
 	second := e.call("POST", path+"/secrets", `{"label":"x","lifetime_seconds":3600,"overlap_seconds":60}`).data(t)
 	e.call("GET", path+"/secrets", "")

@@ -52,6 +52,7 @@ type envOptions struct {
 	file   string // database; empty: a new one
 	config func(*handlers.Config)
 	reg    func(*oauthreg.Config)
+	keys   func(*oauthreg.KeyRingConfig)
 	store  func(*storage.Config)
 	wrap   func(*storage.Store) (oauthreg.Store, handlers.Store) // faults
 	clock  *clock
@@ -111,7 +112,11 @@ func newEnv(t testing.TB, opts envOptions) *env {
 	}
 	e.reg, err = oauthreg.NewRegistry(rcfg)
 	must(err)
-	keys, err := oauthreg.NewKeyRing(oauthreg.KeyRingConfig{Store: e.store, Now: e.clock.Now})
+	kcfg := oauthreg.KeyRingConfig{Store: e.store, Now: e.clock.Now}
+	if opts.keys != nil {
+		opts.keys(&kcfg)
+	}
+	keys, err := oauthreg.NewKeyRing(kcfg)
 	must(err)
 	must(keys.Maintain(ctx))
 

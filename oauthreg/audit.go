@@ -36,17 +36,18 @@ func ActorFrom(ctx context.Context) Actor {
 	return a
 }
 
-// AuditRecord tells one change of one client. It never contains a secret or
+// AuditRecord tells one change of one client, or of a signing key. It never contains a secret or
 // the digest of one.
 type AuditRecord struct {
 	ID   string // UUID, time-ordered (version 7)
 	Time time.Time
 	// Action is client.registered, client.updated, client.suspended,
 	// client.resumed, client.deleted, secret.created, secret.revoked,
-	// secret.rehashed, registration_token.rotated.
+	// secret.rehashed, registration_token.rotated; of signing keys, see
+	// [AuditSigningKey].
 	Action   string
 	Actor    Actor
-	ClientID string // Client.ID
+	ClientID string // Client.ID; empty for a signing key
 	OrgID    string
 	// ProjectID is the client's project.
 	ProjectID string
@@ -62,6 +63,9 @@ type AuditQuery struct {
 	OrgID     string
 	ProjectID string
 	Action    string
+	// NoClient selects the records that are about no client: those of signing
+	// keys.
+	NoClient bool
 	// BeforeID continues behind that record (a UUIDv7, so ids are in order of time).
 	BeforeID string
 	// Limit is 1..1000; zero means 100.

@@ -54,6 +54,7 @@ type KeyStore interface {
 	// UpdateSigningKeys reads all keys under a lock that excludes other
 	// updates (other processes' too), lets change say which to add and which
 	// schedules to replace (by KeyID; Private is ignored for those), and
-	// writes that in one transaction.
+	// writes that in one transaction, with the record of [AuditSigningKey] for
+	// each key that is added or replaced.
 	UpdateSigningKeys(ctx context.Context, change func(have []SigningKey) (add, replace []SigningKey, err error)) error
 }

@@ -43,6 +43,9 @@ type KeyRingConfig struct {
 	Events EventFunc
 	// Logger gets a line when Events panics; nil discards.
 	Logger *slog.Logger
+	// External are keys whose private part is elsewhere. Empty means that the
+	// ring makes all keys itself.
+	External []ExternalKey
 	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
 
@@ -86,6 +89,7 @@ type KeyRing struct {
 	publishBefore time.Duration
 	keepAfter     time.Duration
 	refresh       time.Duration
+	external      []ringKey
 
 	// loading holds one element while somebody reads the store.
 	loading chan struct{}
@@ -110,10 +114,12 @@ type ringKey struct {
 	parsed     *parsedKey
 }
 
+// parsedKey has either private or external.
 type parsedKey struct {
-	private crypto.Signer
-	public  jose.JSONWebKey
-	signers sync.Map // of typ to jose.Signer
+	private  crypto.Signer
+	external Signer
+	public   jose.JSONWebKey
+	signers  sync.Map // of typ to jose.Signer
 }
 
 type publishedKeys struct {
@@ -166,7 +172,9 @@ func NewKeyRing(cfg KeyRingConfig) (*KeyRing, error) {
 	if k.rotateEvery > 0 && k.publishBefore > k.rotateEvery {
 		errs = append(errs, errors.New("oauthreg: KeyRingConfig.PublishBefore must not be longer than RotateEvery"))
 	}
-	if len(errs) > 0 {
+	var wrong []error
+	k.external, wrong = k.externalKeys(cfg.External)
+	if errs = append(errs, wrong...); len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
 	if k.clock == nil {
@@ -250,6 +258,10 @@ func (k *KeyRing) plan(have []SigningKey, now time.Time) keyPlan {
 }
 
 func (k *KeyRing) planAlgorithm(p *keyPlan, alg string, have []SigningKey, now time.Time) {
+	if from, ok := k.externalFrom(alg, now); ok {
+		k.makeRoom(p, alg, have, now, from)
+		return
+	}
 	active := activeKey(have, alg, now)
 	var next *SigningKey // the first to become active
 	for i := range have {
@@ -303,6 +315,18 @@ func (k *KeyRing) retire(key SigningKey, t time.Time) SigningKey {
 	return key
 }
 
+// withdraw returns key with its end now, in the JWKS too.
+func withdraw(key SigningKey, now time.Time) SigningKey {
+	if key.ActiveAt.After(now) {
+		key.ActiveAt = now
+	}
+	if key.RetiredAt.IsZero() || key.RetiredAt.After(now) {
+		key.RetiredAt = now
+	}
+	key.ExpiresAt = now
+	return key
+}
+
 // activeKey is the key that signs by alg at time t: of several the one that
 // became active last.
 func activeKey(keys []SigningKey, alg string, t time.Time) *SigningKey {
@@ -322,10 +346,14 @@ func laterKey(a, b *SigningKey) bool {
 
 // Rotate makes a new key that signs by alg from now on, and returns its kid.
 // The key before it retires now and stays published for KeepAfter. A key that
-// waited for its time is withdrawn: after a leak it would be no better.
+// waited for its time is withdrawn: after a leak it would be no better. An
+// algorithm that an external key has, or is to have, gives [ErrExternalKey].
 func (k *KeyRing) Rotate(ctx context.Context, alg string) (kid string, err error) {
 	if !slices.Contains(k.algs, alg) {
 		return "", fmt.Errorf("oauthreg: this key ring does not sign by %q", alg)
+	}
+	if _, ok := k.externalFrom(alg, k.now()); ok {
+		return "", ErrExternalKey
 	}
 	fresh, err := generateKey(alg)
 	if err != nil {
@@ -341,8 +369,7 @@ func (k *KeyRing) Rotate(ctx context.Context, alg string) (kid string, err error
 			case KeyActive:
 				replace = append(replace, k.retire(key, now))
 			case KeyUpcoming:
-				key.ActiveAt, key.RetiredAt, key.ExpiresAt = now, now, now
-				replace = append(replace, key)
+				replace = append(replace, withdraw(key, now))
 			}
 		}
 		fresh.CreatedAt, fresh.ActiveAt = now, now
@@ -353,6 +380,96 @@ func (k *KeyRing) Rotate(ctx context.Context, alg string) (kid string, err error
 	}
 	k.report(ctx, []SigningKey{fresh})
 	return fresh.KeyID, k.reload(ctx)
+}
+
+// Withdraw ends a key that got into wrong hands: it signs no more, leaves the
+// JWKS, and nothing that it signed verifies here any more. Clients learn it when
+// they read the JWKS again, other processes after Refresh. If it was the one that
+// signs, a new one signs from now on, as by [KeyRing.Rotate]. [ErrNotFound] for a
+// kid that is not in the store, [ErrExternalKey] for an external key; a key that
+// has ended already is left as it is.
+func (k *KeyRing) Withdraw(ctx context.Context, kid string) error {
+	if slices.ContainsFunc(k.external, func(e ringKey) bool { return e.KeyID == kid }) {
+		return ErrExternalKey
+	}
+	have, err := k.store.SigningKeys(ctx)
+	if err != nil {
+		return fmt.Errorf("read signing keys: %w", err)
+	}
+	at := slices.IndexFunc(have, func(key SigningKey) bool { return key.KeyID == kid })
+	if at < 0 {
+		return ErrNotFound
+	}
+	alg := have[at].Alg
+	_, external := k.externalFrom(alg, k.now())
+	var fresh SigningKey
+	succeed := slices.Contains(k.algs, alg) && !external
+	if succeed {
+		if fresh, err = generateKey(alg); err != nil {
+			return err
+		}
+	}
+	err = k.store.UpdateSigningKeys(ctx, func(have []SigningKey) (add, replace []SigningKey, err error) {
+		now := k.now()
+		active := activeKey(have, alg, now)
+		signs := succeed && active != nil && active.KeyID == kid
+		for _, key := range have {
+			state := key.State(now)
+			switch {
+			case key.KeyID == kid && state == KeyExpired:
+				return nil, nil, nil
+			case key.KeyID == kid, signs && key.Alg == alg && state == KeyUpcoming:
+				replace = append(replace, withdraw(key, now))
+			}
+		}
+		if signs {
+			fresh.CreatedAt, fresh.ActiveAt = now, now
+			add = append(add, fresh)
+		}
+		return add, replace, nil
+	})
+	if err != nil {
+		return fmt.Errorf("update signing keys: %w", err)
+	}
+	return k.reload(ctx)
+}
+
+// ListedKey is what there is to tell about a key. It has no private part.
+type ListedKey struct {
+	KeyID string
+	Alg   string
+	State KeyState
+	// External says that it is an [ExternalKey].
+	External bool
+	// CreatedAt is zero for an external key. The others are as in [SigningKey].
+	CreatedAt time.Time
+	ActiveAt  time.Time
+	RetiredAt time.Time
+	ExpiresAt time.Time
+}
+
+// Keys lists the external keys, in order of configuration, and then all keys of
+// the store, newest first, ended ones too, as the store has them now.
+func (k *KeyRing) Keys(ctx context.Context) ([]ListedKey, error) {
+	stored, err := k.store.SigningKeys(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read signing keys: %w", err)
+	}
+	now := k.now()
+	list := make([]ListedKey, 0, len(k.external)+len(stored))
+	tell := func(key *SigningKey, external bool) {
+		list = append(list, ListedKey{
+			KeyID: key.KeyID, Alg: key.Alg, State: key.State(now), External: external,
+			CreatedAt: key.CreatedAt, ActiveAt: key.ActiveAt, RetiredAt: key.RetiredAt, ExpiresAt: key.ExpiresAt,
+		})
+	}
+	for i := range k.external {
+		tell(&k.external[i].SigningKey, true)
+	}
+	for i := range slices.Backward(stored) {
+		tell(&stored[i], false)
+	}
+	return list, nil
 }
 
 // generateKey makes a key for alg without a schedule. Its kid is its thumbprint
@@ -475,7 +592,9 @@ func (k *KeyRing) load(ctx context.Context, before *keySnapshot) (*keySnapshot, 
 	parsed := map[string]*parsedKey{}
 	if before != nil {
 		for _, key := range before.keys {
-			parsed[key.KeyID] = key.parsed
+			if key.parsed.external == nil {
+				parsed[key.KeyID] = key.parsed
+			}
 		}
 	}
 	s := &keySnapshot{at: at, tried: new(atomic.Int64)}
@@ -492,6 +611,7 @@ func (k *KeyRing) load(ctx context.Context, before *keySnapshot) (*keySnapshot, 
 		key.Private = nil
 		s.keys = append(s.keys, ringKey{key, p})
 	}
+	s.keys = append(s.keys, k.external...)
 	k.loaded.Store(s)
 	return s, nil
 }
@@ -551,6 +671,9 @@ func (k *KeyRing) Sign(ctx context.Context, alg, typ string, claims any) (compac
 	if key == nil {
 		return "", fmt.Errorf("oauthreg: no active signing key for %q", alg)
 	}
+	if key.external != nil {
+		return key.signExternally(ctx, typ, payload)
+	}
 	signer, err := key.signer(typ)
 	if err != nil {
 		return "", err
@@ -566,7 +689,7 @@ func (s *keySnapshot) active(alg string, t time.Time) *parsedKey {
 	var found *ringKey
 	for i := range s.keys {
 		key := &s.keys[i]
-		if key.Alg == alg && key.State(t) == KeyActive && (found == nil || laterKey(&key.SigningKey, &found.SigningKey)) {
+		if key.Alg == alg && key.State(t) == KeyActive && (found == nil || goesBefore(key, found)) {
 			found = key
 		}
 	}
@@ -574,6 +697,15 @@ func (s *keySnapshot) active(alg string, t time.Time) *parsedKey {
 		return nil
 	}
 	return found.parsed
+}
+
+// goesBefore reports whether a signs rather than b: external keys before stored
+// ones, then the later one.
+func goesBefore(a, b *ringKey) bool {
+	if external := a.parsed.external != nil; external != (b.parsed.external != nil) {
+		return external
+	}
+	return laterKey(&a.SigningKey, &b.SigningKey)
 }
 
 // KeyInfo is what the header of a verified token says.

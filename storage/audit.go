@@ -60,6 +60,9 @@ func uuid7(t time.Time) (string, error) {
 func (s *Store) AuditRecords(ctx context.Context, q oauthreg.AuditQuery) ([]oauthreg.AuditRecord, error) {
 	var w where
 	w.is("client_id", q.ClientID)
+	if q.NoClient {
+		w.and("client_id = ''")
+	}
 	w.is("org_id", q.OrgID)
 	w.is("project_id", q.ProjectID)
 	w.is("action", q.Action)

@@ -87,7 +87,7 @@ func TestSweep(t *testing.T) {
 		if got := sweep(t, s); !reflect.DeepEqual(got, want) {
 			t.Errorf("after a year: got %v, want %v", got, want)
 		}
-		for table, want := range map[string]int{"clients": 1, "consents": 1, "signing_keys": 1, "audit_log": 1, "grants": 0, "authorize_codes": 0, "access_tokens": 0, "refresh_tokens": 0} {
+		for table, want := range map[string]int{"clients": 1, "consents": 1, "signing_keys": 1, "audit_log": 2, "grants": 0, "authorize_codes": 0, "access_tokens": 0, "refresh_tokens": 0} {
 			if got := count(t, s, table); got != want {
 				t.Errorf("%s: %d rows are left, want %d", table, got, want)
 			}

@@ -85,6 +85,10 @@ func (s *Store) UpdateSigningKeys(ctx context.Context, change func(have []oauthr
 		if err != nil || len(add)+len(replace) == 0 {
 			return err
 		}
+		records, err := s.auditKeys(ctx, have, add, replace)
+		if err != nil {
+			return explain(doing, err)
+		}
 		sealed := make([][]byte, len(add))
 		for i, k := range add {
 			if k.KeyID == "" || k.Alg == "" || len(k.Private) == 0 {
@@ -102,13 +106,45 @@ func (s *Store) UpdateSigningKeys(ctx context.Context, change func(have []oauthr
 			if n == 0 {
 				return errRevised
 			}
-			return changeKeys(ctx, c, s.now(), add, sealed, replace)
+			if err := changeKeys(ctx, c, s.now(), add, sealed, replace); err != nil {
+				return err
+			}
+			for _, record := range records {
+				if err := record(ctx, c); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 		if !errors.Is(err, errRevised) {
 			return err
 		}
 	}
 	return oauthreg.ErrConflict
+}
+
+// auditKeys makes the writes of the records that tell a change of keys.
+func (s *Store) auditKeys(ctx context.Context, have, add, replace []oauthreg.SigningKey) ([]func(context.Context, conn) error, error) {
+	before := map[string]*oauthreg.SigningKey{}
+	for i := range have {
+		before[have[i].KeyID] = &have[i]
+	}
+	var writes []func(context.Context, conn) error
+	now := s.now()
+	for _, keys := range [][]oauthreg.SigningKey{replace, add} {
+		for i := range keys {
+			rec, err := oauthreg.AuditSigningKey(ctx, now, before[keys[i].KeyID], &keys[i])
+			if err != nil {
+				return nil, err
+			}
+			write, err := s.auditInsert(rec)
+			if err != nil {
+				return nil, err
+			}
+			writes = append(writes, write)
+		}
+	}
+	return writes, nil
 }
 
 func changeKeys(ctx context.Context, c conn, now time.Time, add []oauthreg.SigningKey, sealed [][]byte, replace []oauthreg.SigningKey) error {

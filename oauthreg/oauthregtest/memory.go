@@ -255,7 +255,7 @@ func (m *Memory) AuditRecords(_ context.Context, q oauthreg.AuditQuery) ([]oauth
 	var out []oauthreg.AuditRecord
 	for _, a := range m.audit {
 		if eq(q.ClientID, a.ClientID) && eq(q.OrgID, a.OrgID) && eq(q.ProjectID, a.ProjectID) &&
-			eq(q.Action, a.Action) && (q.BeforeID == "" || a.ID < q.BeforeID) {
+			eq(q.Action, a.Action) && (!q.NoClient || a.ClientID == "") && (q.BeforeID == "" || a.ID < q.BeforeID) {
 			out = append(out, cloneAudit(a))
 		}
 	}
@@ -286,7 +286,7 @@ func (m *Memory) sortedKeys() []oauthreg.SigningKey {
 }
 
 // UpdateSigningKeys implements [oauthreg.KeyStore].
-func (m *Memory) UpdateSigningKeys(_ context.Context, change func(have []oauthreg.SigningKey) (add, replace []oauthreg.SigningKey, err error)) error {
+func (m *Memory) UpdateSigningKeys(ctx context.Context, change func(have []oauthreg.SigningKey) (add, replace []oauthreg.SigningKey, err error)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.failure != nil {
@@ -297,6 +297,12 @@ func (m *Memory) UpdateSigningKeys(_ context.Context, change func(have []oauthre
 		return err
 	}
 	keys := slices.Clone(m.keys)
+	var audit []oauthreg.AuditRecord
+	tell := func(before, after *oauthreg.SigningKey) error {
+		rec, err := oauthreg.AuditSigningKey(ctx, time.Now(), before, after)
+		audit = append(audit, rec)
+		return err
+	}
 	at := func(kid string) int {
 		return slices.IndexFunc(keys, func(k oauthreg.SigningKey) bool { return k.KeyID == kid })
 	}
@@ -305,6 +311,9 @@ func (m *Memory) UpdateSigningKeys(_ context.Context, change func(have []oauthre
 		if i < 0 {
 			return oauthreg.ErrNotFound
 		}
+		if err := tell(&keys[i], &k); err != nil {
+			return err
+		}
 		k.Private = keys[i].Private
 		keys[i] = k
 	}
@@ -312,10 +321,14 @@ func (m *Memory) UpdateSigningKeys(_ context.Context, change func(have []oauthre
 		if at(k.KeyID) >= 0 {
 			return oauthreg.ErrConflict
 		}
+		if err := tell(nil, &k); err != nil {
+			return err
+		}
 		k.Private = bytes.Clone(k.Private)
 		keys = append(keys, k)
 	}
 	m.keys = keys
+	m.audit = append(m.audit, audit...)
 	return nil
 }
 

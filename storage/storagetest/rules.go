@@ -72,6 +72,7 @@ var rules = []rule{
 	{"LogoutIsNotifiedOnce", "OpenID Connect Back-Channel Logout §2.5", logoutIsNotifiedOnce},
 	{"LogoutNoticeIsClaimedOnce", "OpenID Connect Back-Channel Logout §2.5", logoutNoticeIsClaimedOnce},
 	{"SigningKeysAreMadeOnce", "oauthreg.KeyStore: UpdateSigningKeys excludes other updates", signingKeysAreMadeOnce},
+	{"SigningKeyChangesAreAudited", "oauthreg.KeyStore: UpdateSigningKeys writes audit records", signingKeyChangesAreAudited},
 	{"RegistrationPermissionIsLimited", "RFC 7591 §1.2: initial access tokens", registrationPermissionIsLimited},
 }
 
@@ -868,6 +869,33 @@ func signingKeysAreMadeOnce(t testing.TB, s Store) {
 	must(t, err)
 	if len(keys) != 1 || string(keys[0].Private) != "private" {
 		t.Errorf("got %d keys, want the first", len(keys))
+	}
+}
+
+func signingKeyChangesAreAudited(t testing.TB, s Store) {
+	now := time.Now()
+	key := oauthreg.SigningKey{KeyID: "audited", Alg: "RS256", Private: []byte("private"), CreatedAt: now, ActiveAt: now}
+	change := func(add, replace []oauthreg.SigningKey, err error) error {
+		return s.UpdateSigningKeys(t.Context(), func([]oauthreg.SigningKey) ([]oauthreg.SigningKey, []oauthreg.SigningKey, error) {
+			return add, replace, err
+		})
+	}
+	refused := errors.New("refused")
+	want(t, "change's error", change([]oauthreg.SigningKey{key}, nil, refused), refused)
+	must(t, change([]oauthreg.SigningKey{key}, nil, nil))
+	keys, err := s.SigningKeys(t.Context())
+	must(t, err)
+	keys[0].RetiredAt, keys[0].ExpiresAt = now, now
+	must(t, change(nil, keys, nil))
+	records, err := s.AuditRecords(t.Context(), oauthreg.AuditQuery{NoClient: true})
+	must(t, err)
+	var actions []string
+	for _, a := range records {
+		actions = append(actions, a.Action)
+	}
+	slices.Sort(actions)
+	if !slices.Equal(actions, []string{"signing_key.created", "signing_key.withdrawn"}) {
+		t.Errorf("got records %v, want one per change that was made", actions)
 	}
 }
 

@@ -87,6 +87,7 @@ type (
 	flatTransactions struct{ Store }
 	greedyClaims     struct{ Store }
 	manyKeys         struct{ Store }
+	silentKeys       struct{ Store }
 	unlimited        struct{ Store }
 	reusedAssertion  struct{ Store }
 	wholeFamily      struct{ Store }
@@ -165,6 +166,11 @@ func (s lostUpdates) UpdateClient(ctx context.Context, ref oauthreg.Ref, change 
 func (s silentUpdates) AuditRecords(ctx context.Context, q oauthreg.AuditQuery) ([]oauthreg.AuditRecord, error) {
 	records, err := s.Store.AuditRecords(ctx, q)
 	return slices.DeleteFunc(records, func(a oauthreg.AuditRecord) bool { return a.Action == "client.updated" }), err
+}
+
+func (s silentKeys) AuditRecords(ctx context.Context, q oauthreg.AuditQuery) ([]oauthreg.AuditRecord, error) {
+	records, err := s.Store.AuditRecords(ctx, q)
+	return slices.DeleteFunc(records, func(a oauthreg.AuditRecord) bool { return a.Action == "signing_key.withdrawn" }), err
 }
 
 func (s anyOwner) Client(ctx context.Context, ref oauthreg.Ref) (oauthreg.Record, error) {
@@ -315,6 +321,7 @@ func TestBrokenStores(t *testing.T) {
 		"LogoutIsNotifiedOnce":            func(s Store) Store { return doubleNotice{s, new(atomic.Int64)} },
 		"LogoutNoticeIsClaimedOnce":       func(s Store) Store { return greedyClaims{s} },
 		"SigningKeysAreMadeOnce":          func(s Store) Store { return manyKeys{s} },
+		"SigningKeyChangesAreAudited":     func(s Store) Store { return silentKeys{s} },
 		"RegistrationPermissionIsLimited": func(s Store) Store { return unlimited{s} },
 		"AssertionIsUsedOnce":             func(s Store) Store { return reusedAssertion{s} },
 		"OneAccessTokenEndsAlone":         func(s Store) Store { return wholeFamily{s} },
