@@ -95,8 +95,8 @@ func TestOnlyOneOwnConsentIsRevoked(t *testing.T) {
 	bob.allow(reg)
 	alicePage := alice.do(http.MethodGet, e.issuer+"/account", nil)
 	bobPage := bob.do(http.MethodGet, e.issuer+"/account", nil)
-	own := func() url.Values { return hiddenFields(t, alicePage, "/account/revoke", 0) }
-	bobs := hiddenFields(t, bobPage, "/account/revoke", 0)
+	own := func() url.Values { return hiddenFields(t, alicePage, e.opts.base+"/account/revoke", 0) }
+	bobs := hiddenFields(t, bobPage, e.opts.base+"/account/revoke", 0)
 
 	tests := []struct {
 		name    string
@@ -162,7 +162,7 @@ func TestSessionsAreEnded(t *testing.T) {
 		}
 
 		out := hiddenFields(t, here.do(http.MethodGet, e.issuer+"/account", nil), e.opts.base+"/account/sign-out", 0)
-		cookie := here.cookie("oauthreg_session")
+		cookie := here.sessionCookie()
 		a := here.do(http.MethodPost, e.issuer+"/account/sign-out", out)
 		if a.status != http.StatusSeeOther || a.location.String() != e.issuer+"/account/signed-out" {
 			t.Fatalf("sign-out: got %d to %v", a.status, a.location)
@@ -170,11 +170,11 @@ func TestSessionsAreEnded(t *testing.T) {
 		if done := here.do(http.MethodGet, a.location.String(), nil); done.status != http.StatusOK || !strings.Contains(done.body, "You are signed out") {
 			t.Errorf("got %d after signing out", done.status)
 		}
-		if here.cookie("oauthreg_session") != "" || signedIn(here) {
+		if here.sessionCookie() != "" || signedIn(here) {
 			t.Error("still signed in after signing out")
 		}
 		u, _ := url.Parse(e.issuer + "/")
-		here.client.Jar.SetCookies(u, []*http.Cookie{{Name: "oauthreg_session", Value: cookie, Path: "/"}})
+		here.client.Jar.SetCookies(u, []*http.Cookie{{Name: e.cookieName("session"), Value: cookie, Path: "/"}})
 		if signedIn(here) {
 			t.Error("the cookie still works after signing out")
 		}
@@ -208,7 +208,7 @@ func TestAccountWithAHostsSignIn(t *testing.T) {
 	if page.status != http.StatusOK || !strings.Contains(page.body, "Test client") || strings.Contains(page.body, "sign-out") || strings.Contains(page.body, "sessions-heading") {
 		t.Errorf("got %d, want the apps without sessions", page.status)
 	}
-	if a := b.do(http.MethodPost, e.issuer+"/account/revoke", hiddenFields(t, page, "/account/revoke", 0)); a.status != http.StatusSeeOther || e.consents("sub-alice") != 0 {
+	if a := b.do(http.MethodPost, e.issuer+"/account/revoke", hiddenFields(t, page, e.opts.base+"/account/revoke", 0)); a.status != http.StatusSeeOther || e.consents("sub-alice") != 0 {
 		t.Errorf("got %d, want the consent gone", a.status)
 	}
 	for _, path := range []string{"/login", "/account/sign-out", "/account/sessions/end"} {

@@ -109,6 +109,16 @@ func (b *browser) cookie(name string) string {
 	return ""
 }
 
+// cookieName is what the server calls its cookies.
+func (e *env) cookieName(kind string) string {
+	if strings.HasPrefix(e.issuer, "https:") {
+		return "__Host-oauthreg_" + kind
+	}
+	return "oauthreg_" + kind
+}
+
+func (b *browser) sessionCookie() string { return b.cookie(b.e.cookieName("session")) }
+
 func bothMounts(t *testing.T, test func(t *testing.T, e *env)) {
 	for name, base := range map[string]string{"root": "", "path": "/auth"} {
 		t.Run(name, func(t *testing.T) { test(t, newEnv(t, envOptions{base: base})) })
@@ -175,14 +185,14 @@ func TestSignInFails(t *testing.T) {
 		if a.status != http.StatusOK || !strings.Contains(a.body, `role="alert"`) {
 			t.Errorf("%s: got %d, want the page with an alert", tt.name, a.status)
 		}
-		if b.cookie("oauthreg_session") != "" {
+		if b.sessionCookie() != "" {
 			t.Errorf("%s: got a session", tt.name)
 		}
 		if tt.password != "" && strings.Contains(a.body, tt.password) {
 			t.Errorf("%s: the page repeats the password", tt.name)
 		}
 		if tt.name == "wrong password" || tt.name == "unknown name" {
-			fields := hiddenFields(t, a, "/login", 0)
+			fields := hiddenFields(t, a, e.opts.base+"/login", 0)
 			pages = append(pages, strings.NewReplacer(fields.Get("csrf_token"), "", tt.username, "").Replace(a.body))
 		}
 	}
@@ -222,12 +232,12 @@ func TestSignInRedirectsNowhereElse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := victim.do(http.MethodGet, e.issuer+"/login?interaction="+url.QueryEscape(interaction), nil)
-			if a.status != http.StatusBadRequest || a.location != nil || !strings.Contains(a.body, `href="/login"`) {
+			if a.status != http.StatusBadRequest || a.location != nil || !strings.Contains(a.body, `href="`+e.opts.base+`/login"`) {
 				t.Errorf("GET: got %d to %v, want 400 with a way on", a.status, a.location)
 			}
 			form := url.Values{"csrf_token": own["csrf_token"], "interaction": {interaction}, "username": {"alice"}, "password": {"wonderland"}}
 			a = victim.do(http.MethodPost, e.issuer+"/login", form)
-			if a.status != http.StatusBadRequest || a.location != nil || victim.cookie("oauthreg_session") != "" {
+			if a.status != http.StatusBadRequest || a.location != nil || victim.sessionCookie() != "" {
 				t.Errorf("POST: got %d to %v, want 400 and no session", a.status, a.location)
 			}
 		})
@@ -267,7 +277,7 @@ func TestSignInFormIsOfThisBrowserAndSite(t *testing.T) {
 			}
 			a := b.sent(e.issuer+"/login", form, tt.headers...)
 			want := map[bool]int{true: http.StatusSeeOther, false: http.StatusForbidden}[tt.ok]
-			if a.status != want || tt.ok == (b.cookie("oauthreg_session") == "") {
+			if a.status != want || tt.ok == (b.sessionCookie() == "") {
 				t.Errorf("got %d, want %d", a.status, want)
 			}
 		})
@@ -297,7 +307,7 @@ func TestSignInMakesANewSession(t *testing.T) {
 		}
 	}
 	signInAs("alice", "wonderland")
-	first, cookie := sessions("sub-alice"), b.cookie("oauthreg_session")
+	first, cookie := sessions("sub-alice"), b.sessionCookie()
 	if len(first) != 1 || first[0].Subject != "sub-alice" || !slices.Equal(first[0].AMR, []string{"pwd"}) {
 		t.Fatalf("got %+v, want one session by password", first)
 	}
@@ -310,12 +320,12 @@ func TestSignInMakesANewSession(t *testing.T) {
 	if len(again) != 1 || !again[0].AuthTime.After(first[0].AuthTime) {
 		t.Errorf("got %+v, want one session with a later auth_time", again)
 	}
-	if b.cookie("oauthreg_session") == cookie {
+	if b.sessionCookie() == cookie {
 		t.Error("the cookie stayed the same")
 	}
 	old := e.browser()
 	u, _ := url.Parse(e.issuer + "/")
-	old.client.Jar.SetCookies(u, []*http.Cookie{{Name: "oauthreg_session", Value: cookie}})
+	old.client.Jar.SetCookies(u, []*http.Cookie{{Name: e.cookieName("session"), Value: cookie}})
 	if a := old.do(http.MethodGet, e.issuer+"/account", nil); a.status == http.StatusOK {
 		t.Error("the earlier cookie still works")
 	}
@@ -369,7 +379,7 @@ func TestProvingItAgain(t *testing.T) {
 	if !strings.Contains(page.body, `value="alice" required`) || !strings.Contains(page.body, " readonly") {
 		t.Errorf("the page does not ask alice:\n%s", page.body)
 	}
-	failed := b.do(http.MethodPost, e.issuer+"/login", fieldsWith(hiddenFields(t, page, "/login", 0), "username", "alice", "password", "wrong"))
+	failed := b.do(http.MethodPost, e.issuer+"/login", fieldsWith(hiddenFields(t, page, e.opts.base+"/login", 0), "username", "alice", "password", "wrong"))
 	if !strings.Contains(failed.body, " readonly") || !strings.Contains(failed.body, `role="alert"`) {
 		t.Error("a wrong password loses what the page was about")
 	}
@@ -377,7 +387,7 @@ func TestProvingItAgain(t *testing.T) {
 	if strings.Contains(other.body, "alice") || strings.Contains(other.body, " readonly") {
 		t.Error("there is no way to another account")
 	}
-	form := fieldsWith(hiddenFields(t, other, "/login", 0), "username", "bob", "password", "builder")
+	form := fieldsWith(hiddenFields(t, other, e.opts.base+"/login", 0), "username", "bob", "password", "builder")
 	done := b.do(http.MethodPost, e.issuer+"/login", form)
 	if end := b.walk(done.location.String()); end.param("code") == "" {
 		t.Errorf("no code for the other account: %d %v", end.status, end.location)

@@ -49,8 +49,8 @@ func newProjectEnv(t testing.TB, opts envOptions, change func(*handlers.Manageme
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", e.server)
-	mux.Handle(opts.base+"/v2/", e.server.ManagementV2(cfg))
-	mux.Handle(opts.base+"/api/v1/", e.server.ManagementProjects(cfg))
+	mux.Handle(e.opts.base+"/v2/", e.server.ManagementV2(cfg))
+	mux.Handle(e.opts.base+"/api/v1/", e.server.ManagementProjects(cfg))
 	e.http.Config.Handler = mux
 	return &projectEnv{env: e, api: e.issuer + "/api/v1", v2: e.issuer + "/v2"}
 }

@@ -42,6 +42,7 @@ func newManagedEnv(t testing.TB, opts envOptions, change func(*env, *handlers.Ma
 		}
 	}
 	opts.handler = func(e *env) http.Handler {
+		base := e.opts.base
 		cfg := handlers.ManagementConfig{
 			Authenticate: e.server.AdminKey(adminKey, handlers.Principal{UserID: homeUser, OrgID: homeOrg, ProjectID: homeProject}),
 		}
@@ -50,9 +51,9 @@ func newManagedEnv(t testing.TB, opts envOptions, change func(*env, *handlers.Ma
 		}
 		mux := http.NewServeMux()
 		mux.Handle("/", e.server)
-		mux.Handle(opts.base+"/v2/", e.server.ManagementV2(cfg))
-		mux.Handle(opts.base+"/api/v1/", e.server.ManagementProjects(cfg))
-		return described(t, opts.base, mux)
+		mux.Handle(base+"/v2/", e.server.ManagementV2(cfg))
+		mux.Handle(base+"/api/v1/", e.server.ManagementProjects(cfg))
+		return described(t, base, mux)
 	}
 	e := newEnv(t, opts)
 	return &managedEnv{env: e, v2: e.issuer + "/v2"}

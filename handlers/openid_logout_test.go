@@ -201,7 +201,7 @@ func TestLogout(t *testing.T) {
 		req := must(http.NewRequest("POST", e.issuer+"/oauth/logout", strings.NewReader(url.Values{"id_token_hint": {hint}}.Encode())))
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		req.Header.Set("Origin", "https://client.example")
-		resp := must((&http.Client{CheckRedirect: b.client.CheckRedirect}).Do(req)) // SameSite: no cookies
+		resp := must((&http.Client{Transport: b.client.Transport, CheckRedirect: b.client.CheckRedirect}).Do(req)) // SameSite: no cookies
 		_ = resp.Body.Close()
 		if resp.StatusCode != http.StatusSeeOther {
 			t.Fatalf("status %d", resp.StatusCode)

@@ -125,7 +125,7 @@ func TestCrossSitePost(t *testing.T) {
 	req := must(http.NewRequest(http.MethodPost, e.issuer+"/oauth/authorize", strings.NewReader(u.RawQuery+"&prompt=none")))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Origin", "https://client.example")
-	resp, err := (&http.Client{CheckRedirect: b.client.CheckRedirect}).Do(req) // without cookies
+	resp, err := (&http.Client{Transport: b.client.Transport, CheckRedirect: b.client.CheckRedirect}).Do(req) // without cookies
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func TestFormPostInChromium(t *testing.T) {
 	target, _ := e.authorizeURL(reg.Client.ClientID, "redirect_uri", rp.URL+"/cb", "response_mode", "form_post", "prompt", "none")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir="+t.TempDir(), "--dump-dom", target)
+	cmd := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--ignore-certificate-errors", "--user-data-dir="+t.TempDir(), "--dump-dom", target)
 	out, err := cmd.CombinedOutput()
 	select {
 	case form := <-got:

@@ -48,7 +48,8 @@ type env struct {
 }
 
 type envOptions struct {
-	base   string // path of the issuer
+	base   string // path of the issuer; empty: that of the test's mount
+	tls    bool   // over https; so is a mount with TLS
 	file   string // database; empty: a new one
 	config func(*handlers.Config)
 	reg    func(*oauthreg.Config)
@@ -64,6 +65,11 @@ var testSecret = bytes.Repeat([]byte("k"), 32)
 
 func newEnv(t testing.TB, opts envOptions) *env {
 	t.Helper()
+	m := mountOf(t)
+	opts.tls = opts.tls || m.tls
+	if opts.base == "" {
+		opts.base = m.base
+	}
 	e := &env{t: t, clock: opts.clock, log: new(logBuffer), opts: opts, file: opts.file, secrets: new(secretsearch.Book)}
 	if e.clock == nil {
 		e.clock = newClock()
@@ -122,7 +128,7 @@ func newEnv(t testing.TB, opts envOptions) *env {
 
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err)
-	e.issuer = "http://" + l.Addr().String() + opts.base
+	e.issuer = map[bool]string{false: "http://", true: "https://"}[opts.tls] + l.Addr().String() + opts.base
 	cfg := handlers.Config{
 		Issuer: e.issuer, Registry: e.reg, Store: flowStore, Keys: keys, Secrets: [][]byte{testSecret},
 		Users: testUsers{}, Now: e.clock.Now, Logger: slog.New(slog.NewTextHandler(e.log, nil)),
@@ -142,7 +148,12 @@ func newEnv(t testing.TB, opts envOptions) *env {
 	e.http = httptest.NewUnstartedServer(h)
 	_ = e.http.Listener.Close()
 	e.http.Listener = l
-	e.http.Start()
+	if opts.tls {
+		e.http.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // refused handshakes
+		e.http.StartTLS()
+	} else {
+		e.http.Start()
+	}
 	t.Cleanup(e.http.Close)
 	e.http.Client().Transport = e.secrets.Transport(e.http.Client().Transport)
 	return e
