@@ -46,6 +46,7 @@ func (s *Server) account(w http.ResponseWriter, r *http.Request) error {
 	}
 	if s.builtin != nil {
 		page.SignOut = page.Action + "/sign-out"
+		page.SwitchAccount = s.builtin.page("", "choose")
 		if page.Sessions, err = s.store.ListLoginSessions(r.Context(), login.Subject); err != nil {
 			return err
 		}

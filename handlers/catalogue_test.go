@@ -74,7 +74,7 @@ func TestCatalogueIsComplete(t *testing.T) {
 // Every text that a template asks for exists, and every text is asked for.
 func TestCatalogueAndTemplatesAgree(t *testing.T) {
 	english := builtInTexts(t).texts[0].texts
-	used := map[string]bool{"app.unnamed": true, "sessions.unknown": true, "format.date": true, "format.time": true}
+	used := map[string]bool{"app.unnamed": true, "accounts.unnamed": true, "sessions.unknown": true, "format.date": true, "format.time": true}
 	asked := regexp.MustCompile(`\.[TH] "([^"]+)"`)
 	files, err := fs.Glob(embeddedTemplates, "templates/*.html")
 	if err != nil {

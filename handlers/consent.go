@@ -77,7 +77,7 @@ func (s *Server) decide(ctx context.Context, client *oauthreg.Client, login *oau
 		state.decided = true
 		return s.answerCode(ctx, client, login, &in.Params, in, state)
 	}
-	to, err := s.refuse(ctx, &in.Params, in, "The user did not consent.")
+	to, err := s.refuse(ctx, client, &in.Params, in, "The user did not consent.")
 	if err != nil {
 		return "", err
 	}

@@ -11,12 +11,13 @@ import (
 	"strings"
 )
 
-// The two cookies. On https they are bound to the host (the __Host- prefix of
+// The cookies. On https they are bound to the host (the __Host- prefix of
 // RFC 6265bis §4.1.3.2), so that no neighboring subdomain can plant one. On
 // http, which is for loopback alone, they are neither Secure nor prefixed.
 const (
-	browserCookie = "browser" // which browser this is, for pending steps and forms
-	sessionCookie = "session" // who signed in at the built-in sign-in
+	browserCookie  = "browser"  // which browser this is, for pending steps and forms
+	sessionCookie  = "session"  // who signed in at the built-in sign-in
+	accountsCookie = "accounts" // who else is signed in there
 )
 
 func (s *Server) cookieName(kind string) string {

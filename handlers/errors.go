@@ -31,6 +31,10 @@ type Error struct {
 
 	challenge string // WWW-Authenticate
 	cause     error  // for the log, never shown
+	// wayOn says that a page tells how to go on: to the application, if it is
+	// known and has a page, and to the user's account.
+	wayOn  bool
+	client ClientView
 }
 
 // Error is the code and the description.
@@ -162,7 +166,10 @@ func failJSON(_ *Server, w http.ResponseWriter, _ *http.Request, e *Error) {
 func failPage(s *Server, w http.ResponseWriter, r *http.Request, e *Error) {
 	setRetryAfter(w.Header(), e)
 	s.setPageHeaders(w.Header(), "")
-	p := ErrorPage{Status: e.Status, Code: e.Code, Description: e.Description, RequestID: requestID(r.Context())}
+	p := ErrorPage{Status: e.Status, Code: e.Code, Description: e.Description, RequestID: requestID(r.Context()), Client: e.client}
+	if e.wayOn {
+		p.Account = s.base + "/account"
+	}
 	if err := s.pages.Error(w, r, p); err != nil {
 		s.log.ErrorContext(r.Context(), "error page", "err", err)
 	}

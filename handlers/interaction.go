@@ -66,7 +66,11 @@ func (s *Server) interactionOf(ctx context.Context, handle, browser string) (*in
 	stored, err := s.store.Interaction(ctx, handle, browser)
 	switch {
 	case errors.Is(err, oauthreg.ErrConsumed):
-		return nil, nil, finishedInteraction()
+		client, err := s.reg.Get(ctx, oauthreg.ByID(stored.ClientID))
+		if err != nil || client.Suspended() {
+			return nil, nil, finishedInteraction(nil) // it was answered all the same
+		}
+		return nil, nil, finishedInteraction(&client)
 	case errors.Is(err, oauthreg.ErrNotFound):
 		return nil, nil, expiredInteraction()
 	case err != nil:
@@ -99,11 +103,19 @@ func (s *Server) interactionOf(ctx context.Context, handle, browser string) (*in
 }
 
 func expiredInteraction() *Error {
-	return invalidRequest("This step is no longer open in this browser. Go back to the application and start again.")
+	e := invalidRequest("This step is no longer open in this browser. Go back to the application and start again.")
+	e.wayOn = true
+	return e
 }
 
-func finishedInteraction() *Error {
-	return oauthError(http.StatusConflict, "invalid_request", "This request was answered already. Go back to the application and start again.")
+// finishedInteraction names the client that asked, nil when it is gone.
+func finishedInteraction(client *oauthreg.Client) *Error {
+	e := oauthError(http.StatusConflict, "invalid_request", "This request was answered already. Go back to the application and start again.")
+	e.wayOn = true
+	if client != nil {
+		e.client = viewClient(client)
+	}
+	return e
 }
 
 // advance takes a permitted request as far as it goes now: to the sign-in, to
@@ -271,7 +283,7 @@ func (s *Server) keep(w http.ResponseWriter, r *http.Request, client *oauthreg.C
 	err := s.store.UpdateInteraction(r.Context(), in.Interaction)
 	switch {
 	case errors.Is(err, oauthreg.ErrConsumed):
-		return nil, finishedInteraction()
+		return nil, finishedInteraction(client)
 	case errors.Is(err, oauthreg.ErrNotFound):
 		return nil, expiredInteraction()
 	}
@@ -338,12 +350,12 @@ func containsAll(have, want []string) bool {
 
 // refuse ends the interaction, if there is one, and returns where the browser goes
 // with access_denied.
-func (s *Server) refuse(ctx context.Context, p *authorizeParams, in *interaction, description string) (string, error) {
+func (s *Server) refuse(ctx context.Context, client *oauthreg.Client, p *authorizeParams, in *interaction, description string) (string, error) {
 	if in != nil {
 		err := s.store.FinishInteraction(ctx, in.Handle)
 		switch {
 		case errors.Is(err, oauthreg.ErrConsumed):
-			return "", finishedInteraction()
+			return "", finishedInteraction(client)
 		case errors.Is(err, oauthreg.ErrNotFound):
 			return "", expiredInteraction()
 		case err != nil:
@@ -359,7 +371,7 @@ func (s *Server) refuse(ctx context.Context, p *authorizeParams, in *interaction
 func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login *oauthreg.Login, p *authorizeParams, in *interaction, consent consentState) (string, error) {
 	if err := s.checkUser(ctx, login.Subject); isUserGone(err) {
 		// The session outlived the user's access: no code, nor a token beside it.
-		return s.refuse(ctx, p, in, "The user may not sign in here any more.")
+		return s.refuse(ctx, client, p, in, "The user may not sign in here any more.")
 	} else if err != nil {
 		return "", err
 	}
@@ -442,7 +454,7 @@ func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login 
 	})
 	switch {
 	case errors.Is(err, oauthreg.ErrConsumed):
-		return "", finishedInteraction()
+		return "", finishedInteraction(client)
 	case errors.Is(err, oauthreg.ErrNotFound):
 		return "", expiredInteraction()
 	case err != nil:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ func newPasswordSignIn(s *Server) *passwordSignIn { return &passwordSignIn{s: s}
 // routes mounts the sign-in page.
 func (p *passwordSignIn) routes(page func(path, name string, e endpoint, methods ...string)) {
 	page("/login", "login", p.login, http.MethodGet, http.MethodHead, http.MethodPost)
+	page("/login/account", "login_account", p.chosen, http.MethodPost)
 }
 
 // Bounds on what is typed.
@@ -143,9 +145,10 @@ func (p *passwordSignIn) step(browser, interaction string) (*signInStep, bool) {
 	return step, p.s.now().Unix() < step.Expires
 }
 
-// login serves GET /login, the sign-in page, and POST /login, which takes name and
-// password and goes on to where the sign-in was asked for. Which of the two was
-// wrong is not told.
+// login serves GET /login, the sign-in page or, for a browser with accounts to
+// choose from, the account chooser; and POST /login, which takes name and password
+// and goes on to where the sign-in was asked for. Which of the two was wrong is
+// not told.
 func (p *passwordSignIn) login(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodPost {
 		return p.submit(w, r)
@@ -154,28 +157,38 @@ func (p *passwordSignIn) login(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	other := form.Get("account") == "other"
+	asked := form.Get("account")
 	interaction := form.Get("interaction")
 	step, ok := p.step(p.s.browserOf(r), interaction)
 	if !ok {
 		return p.stale(w, r)
 	}
-	current, err := p.Login(r)
+	if _, err := p.Login(r); err != nil { // which notes that the session is in use
+		return unavailable(err)
+	}
+	accounts, err := p.accounts(r)
 	if err != nil {
 		return unavailable(err)
 	}
-	if interaction == "" && current != nil && !other {
+	signedIn := len(accounts) > 0 && accounts[0].current
+	page := LoginPage{Username: step.LoginHint, Interaction: interaction}
+	at := slices.IndexFunc(accounts, func(a account) bool { return a.SessionID == asked })
+	switch {
+	case asked == "other":
+		if slices.ContainsFunc(accounts, func(a account) bool { return a.username == step.LoginHint }) {
+			page.Username = ""
+		}
+	case at >= 0:
+		page.Username, page.Reauthenticate = accounts[at].username, true
+	case len(accounts) > 0 && (asked == "choose" || step.Other || !signedIn):
+		return p.choose(w, r, step, interaction, accounts)
+	case interaction == "" && signedIn:
 		p.s.redirect(w, r, step.ReturnTo)
 		return nil
+	case signedIn:
+		page.Username, page.Reauthenticate = accounts[0].username, step.Fresh
 	}
-	page := LoginPage{Username: step.LoginHint, Interaction: interaction}
-	if current != nil && !other {
-		_, page.Username = p.s.sessionOf(r)
-		page.Reauthenticate = step.Fresh && !step.Other
-	}
-	if other {
-		page.Username = ""
-	}
+	page.Choose = p.chooser(interaction, page.Reauthenticate, accounts)
 	return p.show(w, r, http.StatusOK, step, page)
 }
 
@@ -220,8 +233,12 @@ func (p *passwordSignIn) submit(w http.ResponseWriter, r *http.Request) error {
 	if len(username) > maxUsername {
 		page.Username = ""
 	}
-	_, known := p.s.sessionOf(r)
-	page.Reauthenticate = step.Fresh && !step.Other && known != "" && known == username
+	accounts, err := p.accounts(r)
+	if err != nil {
+		return unavailable(err)
+	}
+	page.Reauthenticate = step.Fresh && slices.ContainsFunc(accounts, func(a account) bool { return a.username == username })
+	page.Choose = p.chooser(interaction, page.Reauthenticate, accounts)
 
 	ctx := r.Context()
 	tries := []string{"user " + strings.ToLower(page.Username), "address " + p.s.clientAddress(r)}
@@ -250,7 +267,7 @@ func (p *passwordSignIn) submit(w http.ResponseWriter, r *http.Request) error {
 	if subject == "" {
 		return serverError(errors.New("sign-in: CheckPassword returned no subject"))
 	}
-	if err := p.start(w, r, subject, username); err != nil {
+	if err := p.start(w, r, subject, username, accounts); err != nil {
 		return err
 	}
 	p.s.redirect(w, r, step.ReturnTo)
@@ -265,8 +282,9 @@ func isTyped(v string, limit int) bool {
 // start makes a new session with a new cookie, whatever the browser had before,
 // so that nobody can plant a session and wait for somebody to sign in to it. A
 // user who proves once more who they are keeps the session's id (sid), which the
-// clients know. Somebody else's session that this browser had is over.
-func (p *passwordSignIn) start(w http.ResponseWriter, r *http.Request, subject, username string) error {
+// clients know. The sessions of others at this browser stay, to choose from,
+// beyond maxAccounts the first of them ends.
+func (p *passwordSignIn) start(w http.ResponseWriter, r *http.Request, subject, username string, accounts []account) error {
 	ctx, now := r.Context(), p.s.now().UTC()
 	session := oauthreg.LoginSession{
 		Login:     oauthreg.Login{Subject: subject, SessionID: randomValue(), AuthTime: now, AMR: []string{"pwd"}},
@@ -275,13 +293,11 @@ func (p *passwordSignIn) start(w http.ResponseWriter, r *http.Request, subject, 
 		UserAgent: userAgent(r),
 	}
 	session.IdleExpiresAt = p.idleEnd(now, session.ExpiresAt)
-	old, err := p.current(r)
-	if err != nil {
-		return err
-	}
-	if old != nil && old.Subject == subject {
-		session.SessionID = old.SessionID
-		if err := p.s.store.EndLoginSession(ctx, old.SessionID); err != nil {
+	others := accounts
+	if at := slices.IndexFunc(accounts, func(a account) bool { return a.Subject == subject }); at >= 0 {
+		session.SessionID = accounts[at].SessionID
+		others = without(accounts, session.SessionID)
+		if err := p.s.store.EndLoginSession(ctx, session.SessionID); err != nil {
 			return err
 		}
 	}
@@ -289,12 +305,15 @@ func (p *passwordSignIn) start(w http.ResponseWriter, r *http.Request, subject, 
 		return err
 	}
 	p.s.emit(ctx, oauthreg.Event{Type: oauthreg.EventSignedIn, Subject: subject, SessionID: session.SessionID})
-	if old != nil && old.Subject != subject {
+	for len(others) >= maxAccounts {
+		last := others[len(others)-1]
+		others = others[:len(others)-1]
 		// The new cookie goes out all the same, so a failure is only logged.
-		if err := p.s.endLoginSession(ctx, old.Subject, old.SessionID); err != nil {
+		if err := p.s.endLoginSession(ctx, last.Subject, last.SessionID); err != nil {
 			p.s.log.WarnContext(ctx, "end session", "err", err, "request_id", requestID(ctx))
 		}
 	}
+	p.s.setAccounts(w, r, others)
 	p.s.setSession(w, session.Handle, username)
 	return nil
 }

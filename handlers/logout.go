@@ -157,6 +157,7 @@ func (s *Server) askLogout(w http.ResponseWriter, r *http.Request, req *logoutRe
 	browser := s.browser(w, r)
 	page := MessagePage{
 		Kind: "confirm_sign_out", Action: s.base + "/oauth/logout", CSRF: s.csrfToken(browser, logoutPurpose),
+		Cancel:    s.base + "/account",
 		Fields:    map[string]string{"logout": sealValue(s.keysFor("logout"), browser, b)},
 		UILocales: req.UILocales,
 	}

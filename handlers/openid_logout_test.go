@@ -334,11 +334,13 @@ func TestBackchannelLogout(t *testing.T) {
 		deliver(1)
 		rp.received()
 	})
-	t.Run("somebody else signs in", func(t *testing.T) {
+	t.Run("one of two accounts is signed out in the chooser", func(t *testing.T) {
 		b, _ := signedIn(e, reg)
-		b.username, b.password = "bob", "builder"
-		target, _ := e.authorizeURL(reg.Client.ClientID, "scope", "openid", "prompt", "login")
-		b.walk(target)
+		b.addAccount("bob", "builder")
+		deliver(0) // both are signed in
+		if a := b.account("alice", "sign_out", e.issuer+"/login?account=choose"); a.status != http.StatusSeeOther {
+			t.Fatalf("status %d", a.status)
+		}
 		deliver(1)
 		if _, claims := decodeJWT(t, rp.received()[0]); claims["sub"] != "sub-alice" {
 			t.Errorf("told of %v", claims["sub"])

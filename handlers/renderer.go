@@ -28,7 +28,7 @@ var embeddedTemplates embed.FS
 // and "content".
 var (
 	sharedTemplates = []string{"layout.html", "brand.html", "parts.html"}
-	pageTemplates   = []string{"login.html", "consent.html", "error.html", "message.html", "apps.html"}
+	pageTemplates   = []string{"login.html", "accounts.html", "consent.html", "error.html", "message.html", "apps.html"}
 )
 
 const styleSheet = "pages.css"
@@ -50,13 +50,13 @@ func DefaultRenderer() Renderer {
 
 // NewRenderer returns [DefaultRenderer] with single files replaced by those of
 // the same name in override: layout.html, brand.html (what stands above every
-// page), parts.html, login.html, consent.html, error.html, message.html,
+// page), parts.html, login.html, accounts.html, consent.html, error.html, message.html,
 // apps.html and pages.css. Texts are replaced one by one, and languages added, by
 // catalogue/<language>.json, a flat JSON object like the ones in this package's
 // folder catalogue. Every template is tried once; an error names the file.
 //
 // Templates are those of [html/template]. Their dot has the page's struct
-// ([LoginPage], [ConsentPage], [ErrorPage], [MessagePage] or [AppsPage]) in
+// ([LoginPage], [AccountsPage], [ConsentPage], [ErrorPage], [MessagePage] or [AppsPage]) in
 // .Page, and .T "key" "name" "value" for a text. Styles belong into pages.css:
 // the Content-Security-Policy refuses style attributes, scripts and anything from
 // another origin.
@@ -154,6 +154,11 @@ func (t *templateRenderer) Login(w http.ResponseWriter, r *http.Request, status 
 	return t.write(w, r, "login.html", status, p.UILocales, p)
 }
 
+// Accounts writes the account chooser.
+func (t *templateRenderer) Accounts(w http.ResponseWriter, r *http.Request, p AccountsPage) error {
+	return t.write(w, r, "accounts.html", http.StatusOK, p.UILocales, p)
+}
+
 // Consent writes the consent page.
 func (t *templateRenderer) Consent(w http.ResponseWriter, r *http.Request, status int, p ConsentPage) error {
 	return t.write(w, r, "consent.html", status, p.UILocales, p)
@@ -222,8 +227,10 @@ func (d pageData) Name(c ClientView) string {
 }
 
 // Initial is the letter that stands for a client, and Tone its color's number.
-func (d pageData) Initial(c ClientView) string {
-	for _, r := range d.Name(c) {
+func (d pageData) Initial(c ClientView) string { return initial(d.Name(c)) }
+
+func initial(name string) string {
+	for _, r := range name {
 		if unicode.IsLetter(r) || unicode.IsDigit(r) {
 			return string(unicode.ToUpper(r))
 		}
@@ -232,11 +239,25 @@ func (d pageData) Initial(c ClientView) string {
 }
 
 // Tone numbers the color of a client: the same one every time.
-func (pageData) Tone(c ClientView) uint32 {
+func (pageData) Tone(c ClientView) uint32 { return tone(c.ClientID) }
+
+func tone(of string) uint32 {
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(c.ClientID)) // never fails
+	_, _ = h.Write([]byte(of)) // never fails
 	return h.Sum32() % 6
 }
+
+// User, UserInitial and UserTone are Name, Initial and Tone of a person.
+func (d pageData) User(a AccountChoice) string {
+	if n := displayText(a.Username, maxShown); n != "" {
+		return n
+	}
+	return d.T("accounts.unnamed")
+}
+
+func (d pageData) UserInitial(a AccountChoice) string { return initial(d.User(a)) }
+
+func (pageData) UserTone(a AccountChoice) uint32 { return tone(a.Username) }
 
 // Link is uri if it is a web page, otherwise empty.
 func (pageData) Link(uri string) string {
@@ -267,6 +288,8 @@ func (pageData) ReturnKey(redirectHost string) string {
 // ErrorKind is the part of the catalogue that has the words for an error page.
 func (pageData) ErrorKind(p ErrorPage) string {
 	switch {
+	case p.Status == http.StatusConflict:
+		return "error.answered"
 	case p.Status == http.StatusForbidden:
 		return "error.form"
 	case p.Status == http.StatusTooManyRequests:
@@ -353,12 +376,13 @@ var samplePages = func() map[string]any {
 	c := ClientView{ClientID: "id", Name: "Name", Host: "a.example", LogoURI: "https://a.example/logo", ClientURI: "https://a.example", TOSURI: "https://a.example/t", PolicyURI: "https://a.example/p", SelfRegistered: true}
 	at := time.Unix(0, 0)
 	return map[string]any{
-		"login.html": LoginPage{Client: c, Username: "user", Failed: true, Throttled: true, Reauthenticate: true, Action: "/login", Interaction: "i", CSRF: "c"},
+		"login.html":    LoginPage{Client: c, Username: "user", Failed: true, Throttled: true, Reauthenticate: true, Action: "/login", Interaction: "i", CSRF: "c", Choose: "/login?account=choose"},
+		"accounts.html": AccountsPage{Client: c, Accounts: []AccountChoice{{ID: "a", Username: "user", Current: true}, {ID: "b"}}, Action: "/login/account", Interaction: "i", CSRF: "c", Other: "/login?account=other"},
 		"consent.html": ConsentPage{Client: c, Subject: "sub", Username: "user", RedirectHost: "a.example", Resources: []string{"https://a.example"},
 			Scopes: []ConsentScope{{Scope: Scope{Name: "a"}, New: true}, {Scope: Scope{Name: "b"}}}, Action: "/consent", ConsentToken: "t", CSRF: "c", SwitchAccount: "/switch"},
-		"error.html":   ErrorPage{Status: 400, Code: "invalid_request", Description: "d", RequestID: "r", SignIn: "/login"},
-		"message.html": MessagePage{Kind: "confirm_sign_out", Action: "/x", CSRF: "c", Fields: map[string]string{"a": "b"}, Client: c},
-		"apps.html": AppsPage{Username: "user", Action: "/account", SignOut: "/out", CSRF: "c", CurrentSession: "s",
+		"error.html":   ErrorPage{Status: 400, Code: "invalid_request", Description: "d", RequestID: "r", SignIn: "/login", Client: c, Account: "/account"},
+		"message.html": MessagePage{Kind: "confirm_sign_out", Action: "/x", CSRF: "c", Fields: map[string]string{"a": "b"}, Client: c, Cancel: "/account"},
+		"apps.html": AppsPage{Username: "user", Action: "/account", SignOut: "/out", SwitchAccount: "/login", CSRF: "c", CurrentSession: "s",
 			Apps:     []AuthorizedApp{{ConsentID: "i", Client: c, Scopes: []Scope{{Name: "a"}}, Resources: []string{"https://a.example"}, Since: at, LastUsedAt: at}},
 			Sessions: []oauthreg.LoginSession{{Login: oauthreg.Login{SessionID: "s"}}, {Login: oauthreg.Login{SessionID: "t"}}}},
 	}

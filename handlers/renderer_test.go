@@ -28,6 +28,8 @@ func renderPage(t testing.TB, pages Renderer, lang string, page any) *httptest.R
 	switch p := page.(type) {
 	case LoginPage:
 		err = pages.Login(w, r, http.StatusOK, p)
+	case AccountsPage:
+		err = pages.Accounts(w, r, p)
 	case ConsentPage:
 		err = pages.Consent(w, r, http.StatusOK, p)
 	case ErrorPage:
@@ -64,16 +66,22 @@ func everyPage() map[string]any {
 		"login throttled":  LoginPage{Username: "alice", Throttled: true, Action: "/login", CSRF: "c"},
 		"login again":      LoginPage{Client: verified, Username: "alice", Reauthenticate: true, Action: "/login", CSRF: "c", Interaction: "i"},
 		"login again bare": LoginPage{Username: "alice", Reauthenticate: true, Failed: true, Action: "/login", CSRF: "c"},
-		"consent":          consent, "consent bare": bare, "consent app": app,
-		"error 400": ErrorPage{Status: 400, Code: "invalid_request", Description: "No.", RequestID: "r"},
-		"error 403": ErrorPage{Status: 403, Code: "access_denied"},
-		"error 429": ErrorPage{Status: 429, Code: "temporarily_unavailable"},
-		"error 500": ErrorPage{Status: 500, Code: "server_error", RequestID: "r"},
-		"error 503": ErrorPage{Status: 503, Code: "temporarily_unavailable"},
-		"stale":     ErrorPage{Status: 400, Code: "invalid_request", SignIn: "/login"},
-		"signed in": MessagePage{Kind: "signed_in"}, "signed out": MessagePage{Kind: "signed_out", Client: verified},
-		"sign out": MessagePage{Kind: "confirm_sign_out", Action: "/x", CSRF: "c", Client: verified, Fields: map[string]string{"id_token_hint": "h"}},
-		"apps": AppsPage{Username: "alice", Action: "/account", SignOut: "/out", CSRF: "c", CurrentSession: "s",
+		"login choose":     LoginPage{Action: "/login", CSRF: "c", Choose: "/login?account=choose"},
+		"accounts": AccountsPage{Client: verified, Action: "/login/account", Interaction: "i", CSRF: "c", Other: "/login?account=other",
+			Accounts: []AccountChoice{{ID: "1", Username: "alice", Current: true}, {ID: "2", Username: strings.Repeat("long ", 30)}, {ID: "3"}}},
+		"accounts bare": AccountsPage{Action: "/login/account", CSRF: "c", Other: "/login?account=other", Accounts: []AccountChoice{{ID: "1", Username: "alice"}}},
+		"consent":       consent, "consent bare": bare, "consent app": app,
+		"error 400":     ErrorPage{Status: 400, Code: "invalid_request", Description: "No.", RequestID: "r"},
+		"error 403":     ErrorPage{Status: 403, Code: "access_denied"},
+		"answered":      ErrorPage{Status: 409, Code: "invalid_request", RequestID: "r", Client: verified, Account: "/account"},
+		"answered bare": ErrorPage{Status: 409, Code: "invalid_request", Account: "/account"},
+		"error 429":     ErrorPage{Status: 429, Code: "temporarily_unavailable"},
+		"error 500":     ErrorPage{Status: 500, Code: "server_error", RequestID: "r"},
+		"error 503":     ErrorPage{Status: 503, Code: "temporarily_unavailable"},
+		"stale":         ErrorPage{Status: 400, Code: "invalid_request", SignIn: "/login"},
+		"signed in":     MessagePage{Kind: "signed_in"}, "signed out": MessagePage{Kind: "signed_out", Client: verified},
+		"sign out": MessagePage{Kind: "confirm_sign_out", Action: "/x", CSRF: "c", Client: verified, Cancel: "/account", Fields: map[string]string{"id_token_hint": "h"}},
+		"apps": AppsPage{Username: "alice", Action: "/account", SignOut: "/out", SwitchAccount: "/login?account=choose", CSRF: "c", CurrentSession: "s",
 			Apps: []AuthorizedApp{
 				{ConsentID: "1", Client: verified, Scopes: []Scope{{Name: "openid"}, {Name: "x"}}, Resources: []string{"https://api.example/"}, Since: at, LastUsedAt: at},
 				{ConsentID: "2", Client: self}, {ConsentID: "3"},

@@ -161,7 +161,35 @@ type LoginPage struct {
 	Action      string
 	Interaction string
 	CSRF        string
-	UILocales   []string
+	// Choose is where the accounts are that are signed in at this browser; empty
+	// when there are none.
+	Choose    string
+	UILocales []string
+}
+
+// AccountsPage is the account chooser: who is signed in at this browser.
+type AccountsPage struct {
+	// Client is who asks; its zero value when the user came by themselves.
+	Client ClientView
+	// Accounts are one or more, the likeliest first.
+	Accounts []AccountChoice
+	// Action is where the forms post to, one for each account: its ID as account,
+	// Interaction and CSRF as interaction and csrf_token, and action, which is
+	// choose or sign_out.
+	Action      string
+	Interaction string
+	CSRF        string
+	// Other is the sign-in page for another account.
+	Other     string
+	UILocales []string
+}
+
+// AccountChoice is one line of [AccountsPage].
+type AccountChoice struct {
+	ID       string
+	Username string
+	// Current is the one that this browser would go on with.
+	Current bool
 }
 
 // ErrorPage is what the error page shows: an OAuth error that may not be sent to
@@ -173,7 +201,11 @@ type ErrorPage struct {
 	RequestID   string
 	// SignIn is where to sign in without an application, as a way on; empty
 	// when there is none.
-	SignIn    string
+	SignIn string
+	// Client is who sent the user, if known, and Account the user's account page;
+	// both as ways on, the latter empty when there is none.
+	Client    ClientView
+	Account   string
 	UILocales []string
 }
 
@@ -183,6 +215,7 @@ type ErrorPage struct {
 // body; the security headers are set already.
 type Renderer interface {
 	Login(w http.ResponseWriter, r *http.Request, status int, p LoginPage) error
+	Accounts(w http.ResponseWriter, r *http.Request, p AccountsPage) error
 	Consent(w http.ResponseWriter, r *http.Request, status int, p ConsentPage) error
 	Error(w http.ResponseWriter, r *http.Request, p ErrorPage) error
 	Message(w http.ResponseWriter, r *http.Request, p MessagePage) error
@@ -199,6 +232,8 @@ type MessagePage struct {
 	Action string
 	CSRF   string
 	Fields map[string]string
+	// Cancel, when set, is where to go instead of that.
+	Cancel string
 	// Client is who sent the user, if known.
 	Client    ClientView
 	UILocales []string
@@ -214,7 +249,9 @@ type AppsPage struct {
 	CurrentSession string
 	Action         string
 	SignOut        string
-	CSRF           string
+	// SwitchAccount is where to go on as somebody else; empty when nowhere.
+	SwitchAccount string
+	CSRF          string
 }
 
 // AuthorizedApp is one line of [AppsPage].

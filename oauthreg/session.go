@@ -77,7 +77,8 @@ type InteractionStore interface {
 	// Interaction returns the pending interaction with that handle, if browser
 	// is the one it is bound to; an empty browser skips that check, for callers
 	// that proved themselves otherwise. [ErrNotFound] when unknown, expired or
-	// of another browser; [ErrConsumed] when it was finished.
+	// of another browser; [ErrConsumed] when it was finished, with
+	// its ClientID if the store still knows it.
 	Interaction(ctx context.Context, handle, browser string) (Interaction, error)
 	// UpdateInteraction replaces Subject, SessionID and Request of a pending
 	// interaction; [ErrConsumed] when it was finished, [ErrNotFound] when gone.

@@ -68,7 +68,7 @@ func (s *Store) Interaction(ctx context.Context, handle, browser string) (oauthr
 		return oauthreg.Interaction{}, oauthreg.ErrNotFound
 	}
 	if finished.Valid {
-		return oauthreg.Interaction{}, &oauthreg.UsedError{At: fromMaybe(finished), Err: oauthreg.ErrConsumed}
+		return oauthreg.Interaction{ClientID: i.ClientID}, &oauthreg.UsedError{At: fromMaybe(finished), Err: oauthreg.ErrConsumed}
 	}
 	i.Handle = handle
 	i.CreatedAt, i.ExpiresAt = fromMicros(created), fromMicros(expires)

@@ -154,6 +154,7 @@ async function token(form) {
 }
 
 const refused = 'This request can’t continue';
+const answered = 'This request was already answered';
 
 // The walk from the application through sign-in and consent and back, to the
 // account, where access is taken back, and out. look is called on every page.
@@ -269,9 +270,35 @@ async function otherPages(person, look) {
   await other.on('Sign in', '/login');
   await other.leave();
 
+  // Somebody else at the same window, and the choice between the two.
+  await page.click('#switch-account');
+  await person.on('Choose an account', '/login');
+  await page.click('#other-account');
+  await person.on('Sign in', '/login');
+  await person.signIn(password, 'zoe.of.the.long.name@department.example');
+  await person.on('Your account', '/account');
+  assert.equal(await page.locator('.marked').count(), 0);
+  await person.request('plain', { prompt: 'select_account' });
+  await person.on('Choose an account', '/login');
+  assert.match(await page.innerText('main'), /to continue to Garden Planner/);
+  await look('accounts');
+  await page.getByRole('button', { name: `Continue as ${person.name}` }).click();
+  await person.on('Garden Planner wants to access your account', '/consent');
+  assert.ok((await page.innerText('.who')).includes(person.name));
+  await page.getByRole('link', { name: 'Use another account' }).click();
+  await person.on('Choose an account', '/login');
+  await page.getByRole('button', { name: /^Sign out.*zoe/ }).click();
+  await person.on('Choose an account', '/login');
+  await look('account-single');
+  await page.getByRole('button', { name: `Continue as ${person.name}` }).click();
+  await person.on('Garden Planner wants to access your account', '/consent');
+
   await person.visit('/oauth/logout?client_id=' + clients.plain);
   await person.on('Sign out?', '/oauth/logout');
   await look('sign-out');
+  await page.click('#message-cancel');
+  await person.on('Your account', '/account');
+  await person.visit('/oauth/logout?client_id=' + clients.plain);
   await page.click('#message-submit');
   await person.on('You are signed out', '/oauth/logout');
 
@@ -348,11 +375,12 @@ test('with the keyboard alone', async () => {
   await keyboard.press('Enter');
   assert.ok((await person.answered('verified')).get('code'));
   await person.visit('/account');
+  await tab('#switch-account', 1);
   await tab('#sign-out', 1);
   await tab('.danger', 1);
   await keyboard.press('Enter');
   await page.getByText('No app has access to your account.').waitFor();
-  await tab('#sign-out', 1);
+  await tab('#sign-out', 2);
   await keyboard.press('Enter');
   await page.waitForURL('**/account/signed-out');
   await person.leave();
@@ -372,23 +400,24 @@ test('back, reload and a second tab', async () => {
   await second.goto(page.url());
   await page.click('#consent-allow');
   await person.answered('plain');
-  const answered = second.waitForResponse((r) => r.request().method() === 'POST');
+  const posted = second.waitForResponse((r) => r.request().method() === 'POST');
   await second.click('#consent-allow');
-  assert.equal((await answered).status(), 409);
+  assert.equal((await posted).status(), 409);
   await second.waitForSelector('#error-code');
-  assert.equal(await second.locator('h1').innerText(), refused);
-  assert.match(await second.innerText('main'), /Go back to the app and start again/);
+  assert.equal(await second.locator('h1').innerText(), answered);
+  assert.match(await second.innerText('main'), /go back to the app and start again/);
 
   const back = await page.goBack();
   assert.equal(back.status(), 409);
-  await person.on(refused, '/consent');
+  await person.on(answered, '/consent');
+  assert.equal(await page.getAttribute('#error-back', 'href'), new URL('/', redirect).href);
   await shown(person, 'desktop-error-answered');
   assert.equal((await page.reload()).status(), 409);
   assert.equal((await page.goBack()).status(), 200); // the sign-in page
   await person.on('Sign in', '/login');
   const [resumed] = await Promise.all([page.waitForResponse((r) => r.url().includes('/resume')), person.signIn()]);
   assert.equal(resumed.status(), 409);
-  await person.on(refused);
+  await person.on(answered);
   assert.equal(person.callbacks.length, 1);
 
   // The way on: the application starts again.
