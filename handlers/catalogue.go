@@ -139,14 +139,6 @@ func (w words) H(key string, pairs ...string) template.HTML {
 	return template.HTML(fill(html.EscapeString(w.lookup(key)), isolate, pairs)) // text and values are escaped
 }
 
-// Gap is what stands between two sentences: nothing in Chinese and Japanese.
-func (w words) Gap() string {
-	if strings.HasPrefix(w.lang, "zh") || strings.HasPrefix(w.lang, "ja") {
-		return ""
-	}
-	return " "
-}
-
 // Has reports whether there is a text of that key.
 func (w words) Has(key string) bool { return w.lookup(key) != "" }
 

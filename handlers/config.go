@@ -72,6 +72,12 @@ type Config struct {
 	// Implicit switches the implicit and hybrid response types on. Off, they
 	// are refused whatever a client registered.
 	Implicit bool
+	// UnsignedRequestURIs takes request objects without a signature ("alg":
+	// "none") that stand at a request_uri which the client registered, if it has
+	// registered no request_object_signing_alg: who may write there speaks for
+	// it. In the URL itself they never count. The Dynamic OP certification
+	// profile of OpenID Connect asks for it; off by default.
+	UnsignedRequestURIs bool
 	// Registration says who may register clients over HTTP (RFC 7591).
 	Registration RegistrationConfig
 	// ClientMetadataDocuments says whether clients may bring their registration

@@ -90,6 +90,11 @@ func (s *Server) requestParameters(ctx context.Context, c *oauthreg.Client, form
 // may have seen it, must say until when it is good; one that the client keeps at
 // a registered address it can take away.
 func (s *Server) verifyRequestObject(ctx context.Context, c *oauthreg.Client, object string, byReference bool) ([]byte, error) {
+	if byReference && s.cfg.UnsignedRequestURIs && c.RequestObjectSigningAlg == "" {
+		if payload, ok := unsignedPayload(object); ok {
+			return payload, s.checkUnsigned(c, payload)
+		}
+	}
 	jws, err := jose.ParseSignedCompact(object, permittedRequestAlgs(c))
 	if err != nil {
 		return nil, invalidRequestObject("not a JWS with an allowed algorithm: %w", err)
@@ -130,6 +135,33 @@ func (s *Server) verifyRequestObject(ctx context.Context, c *oauthreg.Client, ob
 		}
 	}
 	return nil, invalidRequestObject("no key of the client verifies it")
+}
+
+// unsignedPayload is the payload of an object whose algorithm is none (RFC 7519
+// §6.1).
+func unsignedPayload(object string) ([]byte, bool) {
+	parts := strings.Split(object, ".")
+	if len(parts) != 3 || parts[2] != "" {
+		return nil, false
+	}
+	raw, err := strictBase64.DecodeString(parts[0])
+	var header map[string]json.RawMessage
+	if err != nil || json.Unmarshal(raw, &header) != nil || string(header["alg"]) != `"none"` || header["crit"] != nil || header["b64"] != nil {
+		return nil, false
+	}
+	payload, err := strictBase64.DecodeString(parts[1])
+	return payload, err == nil
+}
+
+func (s *Server) checkUnsigned(c *oauthreg.Client, payload []byte) error {
+	var claims requestClaims
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		return invalidRequestObject("claims: %w", err)
+	}
+	if reason := s.checkRequestClaims(c, &claims, true); reason != "" {
+		return invalidRequestObject("%s", reason)
+	}
+	return nil
 }
 
 // checkRequestClaims says what is wrong, if anything.

@@ -218,6 +218,7 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 		Users:   users, Claims: users, UserActive: users.active,
 		Scopes: known, Resources: append([]string{issuer + "/api", handlers.ManagementResource(issuer)}, o.resources...),
 		Registration:            registration,
+		UnsignedRequestURIs:     o.certification,
 		ClientMetadataDocuments: handlers.ClientMetadataDocumentConfig{Enabled: o.cimd, Loopback: o.outboundPrivate},
 		Implicit:                o.implicit, Limits: limits,
 		Outbound: handlers.NewOutbound(handlers.OutboundConfig{Private: o.outboundPrivate, HTTP: o.outboundPrivate, CAs: f.cas}),
@@ -237,6 +238,12 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 // times within a day is made and printed.
 func (a *app) registration(ctx context.Context, o options, master masterKey) (handlers.RegistrationConfig, error) {
 	cfg := handlers.RegistrationConfig{Mode: o.registration, OrgID: o.org, ProjectID: o.project, UserID: o.user}
+	if o.certification {
+		cfg.Policy = func(_ context.Context, c *oauthreg.Client, _ handlers.RegistrationRequest) error {
+			c.RequirePKCE = c.IsPublic()
+			return nil
+		}
+	}
 	tokens, err := handlers.NewInitialAccessTokens(handlers.InitialAccessTokensConfig{Key: master.derive("initial access tokens"), Store: a.store})
 	if err != nil {
 		return cfg, err
