@@ -74,7 +74,7 @@ func (s *Server) authorizedApps(ctx context.Context, subject string) ([]Authoriz
 		client, err := s.reg.Get(ctx, oauthreg.ByID(c.ClientID))
 		switch {
 		case err == nil:
-			app.Client = viewClient(&client)
+			app.Client = s.viewClient(&client)
 		case !errors.Is(err, oauthreg.ErrNotFound):
 			return nil, err
 		}

@@ -84,6 +84,10 @@ type Config struct {
 	// along, as a document at a URL that is their client_id.
 	ClientMetadataDocuments ClientMetadataDocumentConfig
 
+	// SelfRegisteredLogos shows the logos of clients that registered themselves,
+	// too. Off, only those of clients that the operator registered or verified
+	// are shown. The server fetches them: no page loads anything from elsewhere.
+	SelfRegisteredLogos bool
 	// Renderer writes the pages; nil means [DefaultRenderer].
 	Renderer Renderer
 	// TrustedProxies may name the client's address in X-Forwarded-For, the request's

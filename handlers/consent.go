@@ -94,7 +94,7 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, client *oau
 		return err
 	}
 	page := ConsentPage{
-		Client: viewClient(client), Subject: login.Subject, Username: s.username(r, login),
+		Client: s.viewClient(client), Subject: login.Subject, Username: s.username(r, login),
 		SwitchAccount: s.base + "/consent?account=other&consent_token=" + url.QueryEscape(in.Handle),
 		RedirectHost:  redirectHost(in.Params.RedirectTo), Resources: in.Params.Resources,
 		Action: s.base + "/consent", ConsentToken: in.Handle,

@@ -253,7 +253,7 @@ func (s *Server) signInRequest(client *oauthreg.Client, p *authorizeParams, in *
 	req := SignInRequest{
 		ReturnTo:      s.base + "/oauth/authorize/resume?interaction=" + url.QueryEscape(in.Handle),
 		RedirectURI:   p.RedirectTo,
-		Client:        viewClient(client),
+		Client:        s.viewClient(client),
 		SelectAccount: need.selectAccount,
 		ACRValues:     need.acr,
 		LoginHint:     p.LoginHint,

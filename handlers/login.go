@@ -79,6 +79,7 @@ type signInStep struct {
 	FormTarget string   `json:"f,omitempty"`
 	ClientID   string   `json:"c,omitempty"`
 	ClientName string   `json:"n,omitempty"`
+	ClientLogo string   `json:"i,omitempty"`
 	LoginHint  string   `json:"h,omitempty"`
 	Fresh      bool     `json:"a,omitempty"` // who is signed in has to prove it again
 	Other      bool     `json:"o,omitempty"` // the user may want another account
@@ -94,7 +95,7 @@ func (p *passwordSignIn) Begin(w http.ResponseWriter, r *http.Request, req SignI
 	}
 	step := signInStep{
 		ReturnTo: req.ReturnTo, FormTarget: cspSource(req.RedirectURI),
-		ClientID: req.Client.ClientID, ClientName: req.Client.Name,
+		ClientID: req.Client.ClientID, ClientName: req.Client.Name, ClientLogo: req.Client.Logo,
 		Fresh: !req.NotBefore.IsZero(), Other: req.SelectAccount,
 		Expires: p.s.now().Add(p.s.cfg.InteractionLifetime).Unix(),
 	}
@@ -194,7 +195,7 @@ func (p *passwordSignIn) login(w http.ResponseWriter, r *http.Request) error {
 
 // show writes the sign-in page.
 func (p *passwordSignIn) show(w http.ResponseWriter, r *http.Request, status int, step *signInStep, page LoginPage) error {
-	page.Client = ClientView{ClientID: step.ClientID, Name: step.ClientName}
+	page.Client = ClientView{ClientID: step.ClientID, Name: step.ClientName, Logo: step.ClientLogo}
 	page.Action = p.s.base + "/login"
 	page.CSRF = p.s.csrfToken(p.s.browser(w, r), "sign-in")
 	page.UILocales = step.UILocales

@@ -105,7 +105,7 @@ func newCertified(t *testing.T) *certified {
 	pool := x509.NewCertPool()
 	pool.AddCert(site.Certificate())
 	return &certified{site: site, managedEnv: newManagedEnv(t, envOptions{config: func(c *handlers.Config) {
-		c.Claims, c.UnsignedRequestURIs = everyClaim{}, true
+		c.Claims, c.UnsignedRequestURIs, c.SelfRegisteredLogos = everyClaim{}, true, true
 		c.Outbound = &http.Client{Transport: &http.Transport{
 			TLSClientConfig: &tls.Config{RootCAs: pool},
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -519,9 +519,10 @@ func TestConformanceConfigAndDynamic(t *testing.T) {
 			e.sendJSON("POST", "/oauth/register", "", `{"redirect_uris":["`+callback+`#foobar"]}`).wantError(t, 400, "invalid_redirect_uri")
 		},
 		"oidcc-registration-logo-uri": func(t *testing.T) {
-			p := e.keyParty(t, map[string]any{"logo_uri": "https://client.example/logo.png"})
-			p.want(p.info.str("logo_uri") == "https://client.example/logo.png", "registered %s", p.info.raw)
-			p.flow()
+			p := e.keyParty(t, map[string]any{"logo_uri": e.site.serve("/logo", onePixel)})
+			for _, page := range p.b.way(p.target()) {
+				p.want(e.logoOn(page).raw == onePixel, "no logo on\n%s", page.body)
+			}
 		},
 		"oidcc-registration-policy-uri": func(t *testing.T) { e.linked(t, "policy_uri") },
 		"oidcc-registration-tos-uri":    func(t *testing.T) { e.linked(t, "tos_uri") },

@@ -37,9 +37,8 @@ const styleSheet = "pages.css"
 // or anything fetched from elsewhere; in English, German, French, Spanish and
 // Chinese, by ui_locales and then by what the browser prefers.
 //
-// An application's logo is not shown: it would tell whoever hosts it about every
-// visit, and a borrowed logo is what people trust too easily. Its initial stands
-// in for it. A host that wants logos brings its own Renderer.
+// An application's initial stands where it has no logo, or none that is shown
+// ([Config.SelfRegisteredLogos]).
 func DefaultRenderer() Renderer {
 	r, err := NewRenderer(nil)
 	if err != nil {
@@ -373,7 +372,7 @@ func displayText(v string, limit int) string {
 // samplePages are what templates are tried with: every field is set, so that
 // every branch of a template but the empty ones runs.
 var samplePages = func() map[string]any {
-	c := ClientView{ClientID: "id", Name: "Name", Host: "a.example", LogoURI: "https://a.example/logo", ClientURI: "https://a.example", TOSURI: "https://a.example/t", PolicyURI: "https://a.example/p", SelfRegistered: true}
+	c := ClientView{ClientID: "id", Name: "Name", Host: "a.example", Logo: "/app-logo", LogoURI: "https://a.example/logo", ClientURI: "https://a.example", TOSURI: "https://a.example/t", PolicyURI: "https://a.example/p", SelfRegistered: true}
 	at := time.Unix(0, 0)
 	return map[string]any{
 		"login.html":    LoginPage{Client: c, Username: "user", Failed: true, Throttled: true, Reauthenticate: true, Action: "/login", Interaction: "i", CSRF: "c", Choose: "/login?account=choose"},

@@ -36,6 +36,7 @@ type Server struct {
 	documents *clientDocuments // nil: client_id is never a URL to fetch
 
 	outbound *http.Client
+	logos    logos
 	requests requestDocuments
 	notices  notices
 	claims   *claimScopes

@@ -83,13 +83,15 @@ type ClientView struct {
 	// Host is where the client's metadata document lies, for a client that is
 	// known by one: all that is certain about it. Otherwise empty.
 	Host           string
-	LogoURI        string
+	LogoURI        string // as registered; pages do not load it
 	ClientURI      string
 	TOSURI         string
 	PolicyURI      string
 	Verified       bool
 	SelfRegistered bool
 	FirstParty     bool
+	// Logo is where on this server the logo is; empty when none is to be shown.
+	Logo string
 }
 
 func viewClient(c *oauthreg.Client) ClientView {

@@ -37,7 +37,7 @@ type options struct {
 	limits    bool
 	implicit  bool
 	cimd      bool
-	// certification gives up two safe defaults that the certification profiles
+	// certification gives up safe defaults that the certification profiles
 	// of OpenID Connect do not know.
 	certification bool
 
@@ -102,7 +102,7 @@ func parseFlags(args []string, getenv func(string) string, help io.Writer) (opti
 	fs.Func("cimd", "`on|off`: clients whose client_id is the https URL of their metadata document; with -outbound-private http on loopback too (default on)", onOff(&o.cimd))
 	fs.BoolVar(&o.implicit, "implicit", false, "switch the implicit grant on for clients that registered it")
 
-	fs.BoolVar(&o.certification, "certification", false, "be what the Dynamic OP certification profile of OpenID Connect tests: registered confidential clients may do without PKCE, and request objects at registered addresses without a signature")
+	fs.BoolVar(&o.certification, "certification", false, "be what the Dynamic OP certification profile of OpenID Connect tests: registered confidential clients may do without PKCE, request objects at registered addresses without a signature, and the logos of all clients are shown")
 
 	c := &o.conformance
 	fs.StringVar(&c.issuer, "conformance", "", "check the running server with this `issuer`, ours or any other, instead of serving; ends with status 1 when a check fails")

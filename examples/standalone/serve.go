@@ -219,6 +219,7 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 		Scopes: known, Resources: append([]string{issuer + "/api", handlers.ManagementResource(issuer)}, o.resources...),
 		Registration:            registration,
 		UnsignedRequestURIs:     o.certification,
+		SelfRegisteredLogos:     o.certification,
 		ClientMetadataDocuments: handlers.ClientMetadataDocumentConfig{Enabled: o.cimd, Loopback: o.outboundPrivate},
 		Implicit:                o.implicit, Limits: limits,
 		Outbound: handlers.NewOutbound(handlers.OutboundConfig{Private: o.outboundPrivate, HTTP: o.outboundPrivate, CAs: f.cas}),
