@@ -50,7 +50,7 @@ func (v *managementV2) listKeys(w http.ResponseWriter, r *http.Request, p *Princ
 	if err != nil {
 		return err
 	}
-	keys, err := v.s.keys.Keys(r.Context())
+	keys, err := v.s.keys.List(r.Context())
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (v *managementV2) rotateKey(w http.ResponseWriter, r *http.Request, p *Prin
 	if err != nil {
 		return keyError(err)
 	}
-	keys, err := v.s.keys.Keys(r.Context())
+	keys, err := v.s.keys.List(r.Context())
 	if err != nil {
 		return err
 	}

@@ -180,7 +180,7 @@ func TestExternalKeySchedule(t *testing.T) {
 	if err := f.Withdraw(t.Context(), "one"); !errors.Is(err, oauthreg.ErrExternalKey) {
 		t.Errorf("withdraw: %v", err)
 	}
-	keys, err := f.Keys(t.Context())
+	keys, err := f.List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

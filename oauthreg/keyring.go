@@ -409,7 +409,9 @@ func (k *KeyRing) Withdraw(ctx context.Context, kid string) error {
 			return err
 		}
 	}
+	var made []SigningKey
 	err = k.store.UpdateSigningKeys(ctx, func(have []SigningKey) (add, replace []SigningKey, err error) {
+		made = nil
 		now := k.now()
 		active := activeKey(have, alg, now)
 		signs := succeed && active != nil && active.KeyID == kid
@@ -425,12 +427,14 @@ func (k *KeyRing) Withdraw(ctx context.Context, kid string) error {
 		if signs {
 			fresh.CreatedAt, fresh.ActiveAt = now, now
 			add = append(add, fresh)
+			made = add
 		}
 		return add, replace, nil
 	})
 	if err != nil {
 		return fmt.Errorf("update signing keys: %w", err)
 	}
+	k.report(ctx, made)
 	return k.reload(ctx)
 }
 
@@ -448,9 +452,9 @@ type ListedKey struct {
 	ExpiresAt time.Time
 }
 
-// Keys lists the external keys, in order of configuration, and then all keys of
+// List returns the external keys, in order of configuration, and then all keys of
 // the store, newest first, ended ones too, as the store has them now.
-func (k *KeyRing) Keys(ctx context.Context) ([]ListedKey, error) {
+func (k *KeyRing) List(ctx context.Context) ([]ListedKey, error) {
 	stored, err := k.store.SigningKeys(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read signing keys: %w", err)
