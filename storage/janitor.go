@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -166,6 +167,11 @@ const janitorBatch = 500
 // left, until ctx ends; then it returns nil. It blocks: the caller decides
 // where it runs, and knows when it has stopped. What failed is logged and tried
 // again at the next interval. A nil log is silent.
+//
+// Every process on a database may run one: of all of them one sweeps at a time,
+// and the others leave it to that one. Should it die, another takes over within
+// [janitorLease]. Between batches it rests twice as long as the last one took, so
+// that at most a third of the time is its own.
 func (s *Store) RunJanitor(ctx context.Context, every time.Duration, log *slog.Logger) error {
 	if every <= 0 {
 		return errors.New("storage: RunJanitor: the interval is not positive")
@@ -185,22 +191,105 @@ func (s *Store) RunJanitor(ctx context.Context, every time.Duration, log *slog.L
 	}
 }
 
+// sweepAll sweeps until nothing is left, unless another process does.
 func (s *Store) sweepAll(ctx context.Context, log *slog.Logger) {
-	total := make(map[string]int64)
-	for more := true; more && ctx.Err() == nil; {
-		gone, err := s.Sweep(ctx, janitorBatch)
-		if err != nil {
-			if ctx.Err() == nil {
-				log.LogAttrs(ctx, slog.LevelError, "sweep failed", slog.Any("err", err))
-			}
-			return
+	failed := func(err error) {
+		if err != nil && ctx.Err() == nil {
+			log.LogAttrs(ctx, slog.LevelError, "sweep failed", slog.Any("err", err))
 		}
+	}
+	lease, err := s.claimJanitor(ctx, 0)
+	if err != nil || lease == 0 {
+		failed(err)
+		return
+	}
+	defer func() { failed(s.releaseJanitor(ctx, lease)) }()
+
+	total := make(map[string]int64)
+	defer func() { logSwept(ctx, log, total) }()
+	for more := true; more && ctx.Err() == nil; {
+		began := time.Now()
+		gone, err := s.Sweep(ctx, janitorBatch)
 		more = false
 		for table, n := range gone {
 			total[table] += n
 			more = more || n >= janitorBatch
 		}
+		if err != nil {
+			failed(err)
+			return
+		}
+		if !more {
+			return
+		}
+		if took := time.Since(began); took > 0 {
+			select {
+			case <-time.After(min(2*took, time.Second)):
+			case <-ctx.Done():
+				return
+			}
+		}
+		if lease-micros(s.now()) < (janitorLease / 2).Microseconds() {
+			next, err := s.claimJanitor(ctx, lease)
+			if err != nil || next == 0 { // too slow: another process has taken over
+				failed(err)
+				return
+			}
+			lease = next
+		}
 	}
+}
+
+// janitorLease is for how long a process that sweeps keeps others from it. It is
+// prolonged while the sweep goes on.
+const janitorLease = time.Minute
+
+// janitorRow is the name of the row in oauthreg_counters whose number is the end
+// of the lease, to which chance is added, so that no two leases are the same.
+const janitorRow = "janitor"
+
+// claimJanitor takes the lease, or prolongs one that is held, and returns it; zero
+// when another process has it.
+func (s *Store) claimJanitor(ctx context.Context, held int64) (lease int64, err error) {
+	err = s.write(ctx, "claim the janitor's lease", func(ctx context.Context, c conn) error {
+		now := s.now()
+		lease = micros(now.Add(janitorLease + rand.N(time.Second)))
+		condition, arg := "n <= ?", micros(now)
+		if held != 0 {
+			condition, arg = "n = ?", held
+		}
+		for range 2 {
+			n, err := c.exec(ctx, "UPDATE oauthreg_counters SET n = ? WHERE name = ? AND "+condition, lease, janitorRow, arg)
+			if err != nil || n > 0 {
+				return err
+			}
+			// Taken, unless nobody ever had it.
+			if n, err = c.exec(ctx, "INSERT INTO oauthreg_counters (name, n) VALUES (?, 0) ON CONFLICT DO NOTHING", janitorRow); err != nil {
+				return err
+			} else if n == 0 {
+				break
+			}
+		}
+		lease = 0
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return lease, nil
+}
+
+// releaseJanitor gives the lease back, also when ctx has ended.
+func (s *Store) releaseJanitor(ctx context.Context, lease int64) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	return s.write(ctx, "release the janitor's lease", func(ctx context.Context, c conn) error {
+		_, err := c.exec(ctx, "UPDATE oauthreg_counters SET n = 0 WHERE name = ? AND n = ?", janitorRow, lease)
+		return err
+	})
+}
+
+func logSwept(ctx context.Context, log *slog.Logger, total map[string]int64) {
 	var attrs []slog.Attr
 	for _, table := range slices.Sorted(maps.Keys(total)) {
 		if total[table] > 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -175,6 +176,58 @@ func TestSweepConcurrently(t *testing.T) {
 			t.Errorf("%d grants were reported deleted and %d are left, of 20", total, left)
 		}
 	})
+}
+
+// Of several processes one sweeps at a time. One that died does not keep the
+// others from it for long.
+func TestJanitorLease(t *testing.T) {
+	for _, kind := range sharedKinds {
+		t.Run(kind, func(t *testing.T) {
+			c := newClock()
+			dsn := place(t, kind)
+			nodes := []*Store{openPath(t, dsn, testConfig(c)), openPath(t, dsn, testConfig(c))}
+			leases := make([]int64, 16)
+			var wg sync.WaitGroup
+			for i := range leases {
+				wg.Go(func() {
+					var err error
+					if leases[i], err = nodes[i%2].claimJanitor(t.Context(), 0); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			leases = slices.DeleteFunc(leases, func(l int64) bool { return l == 0 })
+			if len(leases) != 1 {
+				t.Fatalf("%d have the lease", len(leases))
+			}
+			must(t, nodes[0].SetClientAssertionJWT(t.Context(), "jti", c.now()))
+			nodes[1].sweepAll(t.Context(), slog.New(slog.DiscardHandler))
+			if n := count(t, nodes[0], "assertions"); n != 1 {
+				t.Error("somebody swept without the lease")
+			}
+			prolonged, err := nodes[0].claimJanitor(t.Context(), leases[0])
+			must(t, err)
+			if prolonged == 0 || prolonged == leases[0] {
+				t.Errorf("got lease %d, want another than %d", prolonged, leases[0])
+			}
+			if lost, err := nodes[0].claimJanitor(t.Context(), leases[0]); err != nil || lost != 0 {
+				t.Errorf("an old lease was prolonged: %d, %v", lost, err)
+			}
+			must(t, nodes[0].releaseJanitor(t.Context(), leases[0])) // not the current one
+			if lease, err := nodes[1].claimJanitor(t.Context(), 0); err != nil || lease != 0 {
+				t.Errorf("got lease %d, %v, want none", lease, err)
+			}
+			c.add(janitorLease + time.Second)
+			nodes[1].sweepAll(t.Context(), slog.New(slog.DiscardHandler))
+			if n := count(t, nodes[0], "assertions"); n != 0 {
+				t.Error("nobody took over")
+			}
+			if lease, err := nodes[0].claimJanitor(t.Context(), 0); err != nil || lease == 0 {
+				t.Errorf("got lease %d, %v, want one: it was given back", lease, err)
+			}
+		})
+	}
 }
 
 func TestRunJanitor(t *testing.T) {
