@@ -490,21 +490,35 @@ func oneAccessTokenEndsAlone(t testing.TB, s Store) {
 
 func revocationBeatsIssue(t testing.TB, s Store) {
 	_, f := client(t, s)
-	for range 20 {
+	const issuers, each = 3, 3
+	for range 10 {
 		r := request(f)
 		must(t, s.CreateAuthorizeCodeSession(t.Context(), r.ID, r))
 		var wg sync.WaitGroup
-		wg.Go(func() {
-			if err := s.CreateAccessTokenSession(t.Context(), r.ID, r); err != nil && !errors.Is(err, fosite.ErrNotFound) {
-				t.Errorf("issue: got %v, want success or ErrNotFound", err)
-			}
-		})
+		begun := make(chan struct{}) // somebody issues
+		for i := range issuers {
+			wg.Go(func() {
+				for j := range each {
+					if i == 0 && j == 1 {
+						close(begun)
+					}
+					if err := s.CreateAccessTokenSession(t.Context(), fmt.Sprint(r.ID, i, j), r); err != nil && !errors.Is(err, fosite.ErrNotFound) {
+						t.Errorf("issue: got %v, want success or ErrNotFound", err)
+					}
+				}
+			})
+		}
+		<-begun
 		if err := s.RevokeAccessToken(t.Context(), r.ID); err != nil {
 			t.Errorf("revoke: got %v", err)
 		}
 		wg.Wait()
-		_, err := s.GetAccessTokenSession(t.Context(), r.ID, nil)
-		want(t, "a token issued during the revocation", err, fosite.ErrNotFound)
+		for i := range issuers {
+			for j := range each {
+				_, err := s.GetAccessTokenSession(t.Context(), fmt.Sprint(r.ID, i, j), nil)
+				want(t, "a token issued during the revocation", err, fosite.ErrNotFound)
+			}
+		}
 	}
 }
 

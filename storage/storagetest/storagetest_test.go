@@ -18,8 +18,10 @@ import (
 	"github.com/oauthreg/oauthreg/storage"
 )
 
-// good is a store in memory that breaks no rule.
-func good(t *testing.T) Store {
+// A database of package storage, the smallest; the others are in its own tests.
+func TestStorage(t *testing.T) { Run(t, sqlite) }
+
+func sqlite(t *testing.T) Store {
 	t.Helper()
 	s, err := storage.Open(":memory:", storage.Config{EncryptionKeys: [][]byte{make([]byte, 32)}, RefreshGrace: -1})
 	must(t, err)
@@ -27,8 +29,6 @@ func good(t *testing.T) Store {
 	must(t, s.Migrate(t.Context()))
 	return s
 }
-
-func TestRun(t *testing.T) { Run(t, good) }
 
 // recorder notes failures instead of failing the test.
 type recorder struct {
@@ -48,13 +48,13 @@ func (r *recorder) Error(args ...any)         { r.note(fmt.Sprint(args...)) }
 func (r *recorder) Errorf(f string, a ...any) { r.note(fmt.Sprintf(f, a...)) }
 func (r *recorder) Fatalf(f string, a ...any) { r.note(fmt.Sprintf(f, a...)); runtime.Goexit() }
 
-// broken runs every rule on what wrap makes of a good store and returns the
+// broken runs every rule on what wrap makes of a store in memory and returns the
 // names of those that it breaks.
 func broken(t *testing.T, wrap func(Store) Store) (names, texts []string) {
 	for _, r := range rules {
 		rec := &recorder{TB: t}
 		var wg sync.WaitGroup
-		s := wrap(good(t))
+		s := wrap(newMemory())
 		wg.Go(func() { r.run(rec, s) }) // which Fatalf ends
 		wg.Wait()
 		if len(rec.failed) > 0 {
@@ -93,7 +93,31 @@ type (
 	wholeFamily      struct{ Store }
 	refreshReplay    struct{ Store }
 	overwrites       struct{ Store }
-	doubleNotice     struct {
+	forgetful        struct{ Store }
+	takenTwice       struct{ Store }
+	keepsDeleted     struct{ Store }
+	servesSuspended  struct{ Store }
+	loudRevocation   struct{ Store }
+	pickySession     struct{ Store }
+	lateCode         struct{ Store }
+	noNonce          struct{ Store }
+	lateToken        struct{ Store }
+	halfRevocation   struct{ Store }
+	readThenRotate   struct{ Store }
+	halfCommit       struct{ Store }
+	blindFilter      struct{ Store }
+	looseConsent     struct{ Store }
+	endlessSignIn    struct{ Store }
+	lateSignIn       struct{ Store }
+	sharedReads      struct {
+		Store
+		first *sync.Map
+	}
+	checkThenIssue struct {
+		Store
+		zombies *sync.Map
+	}
+	doubleNotice struct {
 		Store
 		calls *atomic.Int64
 	}
@@ -103,7 +127,7 @@ func (deadPing) Ping(context.Context) error { return oauthreg.ErrUnavailable }
 
 func (s noSingleUse) InvalidateAuthorizeCodeSession(ctx context.Context, sig string) error {
 	err := s.Store.InvalidateAuthorizeCodeSession(ctx, sig)
-	if errors.Is(err, oauthreg.ErrConsumed) {
+	if errors.Is(err, fosite.ErrInvalidatedAuthorizeCode) {
 		return nil
 	}
 	return err
@@ -212,7 +236,7 @@ func (s anyBrowser) Interaction(ctx context.Context, handle, _ string) (oauthreg
 }
 
 func (s endless) CreateInteraction(ctx context.Context, i oauthreg.Interaction) error {
-	i.ExpiresAt = time.Time{}
+	i.ExpiresAt = i.ExpiresAt.Add(24 * time.Hour)
 	return s.Store.CreateInteraction(ctx, i)
 }
 
@@ -296,9 +320,163 @@ func (s overwrites) GetAuthorizeCodeSession(ctx context.Context, sig string, ses
 	return s.Store.GetAuthorizeCodeSession(ctx, sig, session)
 }
 
+func (s forgetful) Client(ctx context.Context, ref oauthreg.Ref) (oauthreg.Record, error) {
+	rec, err := s.Store.Client(ctx, ref)
+	rec.Client.Metadata = nil
+	return rec, err
+}
+
+// takenTwice minds the id alone.
+func (s takenTwice) InsertClient(ctx context.Context, rec oauthreg.Record, audit oauthreg.AuditRecord) error {
+	err := s.Store.InsertClient(ctx, rec, audit)
+	if _, taken := s.Client(ctx, oauthreg.ByID(rec.Client.ID)); errors.Is(err, oauthreg.ErrConflict) && taken != nil {
+		return nil
+	}
+	return err
+}
+
+// keepsDeleted suspends what should go.
+func (s keepsDeleted) DeleteClient(ctx context.Context, ref oauthreg.Ref, describe func(oauthreg.Record) (oauthreg.AuditRecord, error)) error {
+	return s.UpdateClient(ctx, ref, func(rec *oauthreg.Record) (*oauthreg.AuditRecord, error) {
+		audit, err := describe(*rec)
+		rec.Client.SuspendedAt = time.Now()
+		return &audit, err
+	})
+}
+
+func (s servesSuspended) GetClient(ctx context.Context, id string) (fosite.Client, error) {
+	c, err := s.Store.GetClient(ctx, id)
+	if _, known := s.Client(ctx, oauthreg.ByClientID(id)); err != nil && known == nil {
+		return &fosite.DefaultClient{ID: id}, nil
+	}
+	return c, err
+}
+
+func (s loudRevocation) RevokeRefreshToken(ctx context.Context, id string) error {
+	if _, err := s.Grant(ctx, id); err != nil {
+		return fosite.ErrNotFound
+	}
+	return s.Store.RevokeRefreshToken(ctx, id)
+}
+
+// sharedReads returns the same value again.
+func (s sharedReads) GetAccessTokenSession(ctx context.Context, sig string, session fosite.Session) (fosite.Requester, error) {
+	r, err := s.Store.GetAccessTokenSession(ctx, sig, session)
+	if err != nil {
+		return r, err
+	}
+	first, _ := s.first.LoadOrStore(sig, r)
+	return first.(fosite.Requester), nil
+}
+
+func (s pickySession) GetRefreshTokenSession(ctx context.Context, sig string, session fosite.Session) (fosite.Requester, error) {
+	if session != nil {
+		return nil, errors.New("a session was given")
+	}
+	return s.Store.GetRefreshTokenSession(ctx, sig, session)
+}
+
+// lateCode does not mind when a code is used.
+func (s lateCode) InvalidateAuthorizeCodeSession(ctx context.Context, sig string) error {
+	err := s.Store.InvalidateAuthorizeCodeSession(ctx, sig)
+	if errors.Is(err, fosite.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+func (noNonce) GetOpenIDConnectSession(context.Context, string, fosite.Requester) (fosite.Requester, error) {
+	return nil, fosite.ErrNotFound
+}
+
+// lateToken prolongs tokens.
+func (s lateToken) CreateAccessTokenSession(ctx context.Context, sig string, r fosite.Requester) error {
+	q := *r.(*fosite.Request)
+	q.Session = q.Session.Clone()
+	q.Session.SetExpiresAt(fosite.AccessToken, time.Now().Add(time.Hour))
+	return s.Store.CreateAccessTokenSession(ctx, sig, &q)
+}
+
+// halfRevocation ends no access tokens.
+func (halfRevocation) RevokeRefreshToken(context.Context, string) error { return nil }
+
+// checkThenIssue looks at the grant first, and issues later.
+func (s checkThenIssue) CreateAccessTokenSession(ctx context.Context, sig string, r fosite.Requester) error {
+	if _, err := s.Grant(ctx, r.GetID()); err != nil {
+		return s.Store.CreateAccessTokenSession(ctx, sig, r)
+	}
+	for began := time.Now(); time.Since(began) < 20*time.Millisecond; runtime.Gosched() {
+		if _, err := s.Grant(ctx, r.GetID()); err != nil {
+			s.zombies.Store(sig, r)
+			return nil
+		}
+	}
+	return s.Store.CreateAccessTokenSession(ctx, sig, r)
+}
+
+func (s checkThenIssue) GetAccessTokenSession(ctx context.Context, sig string, session fosite.Session) (fosite.Requester, error) {
+	if r, ok := s.zombies.Load(sig); ok {
+		return r.(fosite.Requester), nil
+	}
+	return s.Store.GetAccessTokenSession(ctx, sig, session)
+}
+
+// readThenRotate looks whether the token was used, and marks it later.
+func (s readThenRotate) RotateRefreshToken(_ context.Context, id, sig string) error {
+	if _, err := s.GetRefreshTokenSession(context.Background(), sig, nil); err != nil {
+		return err
+	}
+	time.Sleep(time.Millisecond)
+	if err := s.Store.RotateRefreshToken(context.Background(), id, sig); !errors.Is(err, fosite.ErrInactiveToken) {
+		return err
+	}
+	return nil
+}
+
+// halfCommit keeps the access tokens of a transaction that fails.
+func (s halfCommit) BeginTX(ctx context.Context) (context.Context, error) {
+	ctx, err := s.Store.BeginTX(ctx)
+	return context.WithValue(ctx, halfCommit{}, new([]func())), err
+}
+
+func (s halfCommit) CreateAccessTokenSession(ctx context.Context, sig string, r fosite.Requester) error {
+	if later, ok := ctx.Value(halfCommit{}).(*[]func()); ok {
+		*later = append(*later, func() { _ = s.Store.CreateAccessTokenSession(context.Background(), sig, r) })
+	}
+	return s.Store.CreateAccessTokenSession(ctx, sig, r)
+}
+
+func (s halfCommit) Commit(ctx context.Context) error {
+	err := s.Store.Commit(ctx)
+	if later, ok := ctx.Value(halfCommit{}).(*[]func()); ok && err != nil {
+		for _, create := range *later {
+			create()
+		}
+	}
+	return err
+}
+
+func (s blindFilter) ListGrants(ctx context.Context, f oauthreg.GrantFilter, offset, limit int) ([]oauthreg.Grant, int, error) {
+	f.OrgID = ""
+	return s.Store.ListGrants(ctx, f, offset, limit)
+}
+
+// looseConsent forgets what a grant stands on.
+func (s looseConsent) CreateGrant(ctx context.Context, g oauthreg.Grant) error {
+	g.ConsentID = ""
+	return s.Store.CreateGrant(ctx, g)
+}
+
+func (endlessSignIn) EndLoginSession(context.Context, string) error { return nil }
+
+func (s lateSignIn) CreateLoginSession(ctx context.Context, l oauthreg.LoginSession) error {
+	l.IdleExpiresAt = l.ExpiresAt
+	return s.Store.CreateLoginSession(ctx, l)
+}
+
 // A store that breaks one rule fails that rule and no other.
 func TestBrokenStores(t *testing.T) {
-	for want, wrap := range map[string]func(Store) Store{
+	stores := map[string]func(Store) Store{
 		"PingAnswers":                     func(s Store) Store { return deadPing{s} },
 		"CodeIsUsedOnce":                  func(s Store) Store { return noSingleUse{s} },
 		"UsedCodeIsTold":                  func(s Store) Store { return noReplay{s} },
@@ -326,7 +504,31 @@ func TestBrokenStores(t *testing.T) {
 		"AssertionIsUsedOnce":             func(s Store) Store { return reusedAssertion{s} },
 		"OneAccessTokenEndsAlone":         func(s Store) Store { return wholeFamily{s} },
 		"LiveSessionIsLeftAlone":          func(s Store) Store { return overwrites{s} },
-	} {
+		"ClientIsKeptWhole":               func(s Store) Store { return forgetful{s} },
+		"ClientIDIsUnique":                func(s Store) Store { return takenTwice{s} },
+		"DeletedClientsTokensEnd":         func(s Store) Store { return keepsDeleted{s} },
+		"SuspendedClientsTokensRest":      func(s Store) Store { return servesSuspended{s} },
+		"UnknownIsNotFound":               func(s Store) Store { return loudRevocation{s} },
+		"ReadsShareNothing":               func(s Store) Store { return sharedReads{s, new(sync.Map)} },
+		"AnySessionArgumentIsTaken":       func(s Store) Store { return pickySession{s} },
+		"CodeExpires":                     func(s Store) Store { return lateCode{s} },
+		"NonceStaysWithCode":              func(s Store) Store { return noNonce{s} },
+		"AccessTokenExpires":              func(s Store) Store { return lateToken{s} },
+		"RevocationEndsAll":               func(s Store) Store { return halfRevocation{s} },
+		"RevocationBeatsIssue":            func(s Store) Store { return checkThenIssue{s, new(sync.Map)} },
+		"RefreshTokenIsUsedOnce":          func(s Store) Store { return readThenRotate{s} },
+		"TransactionIsWhole":              func(s Store) Store { return halfCommit{s} },
+		"FiltersSelect":                   func(s Store) Store { return blindFilter{s} },
+		"RevokedConsentEndsGrants":        func(s Store) Store { return looseConsent{s} },
+		"SignInSessionEnds":               func(s Store) Store { return endlessSignIn{s} },
+		"SignInSessionExpires":            func(s Store) Store { return lateSignIn{s} },
+	}
+	for _, r := range rules {
+		if stores[r.name] == nil {
+			t.Errorf("no store breaks the rule %s", r.name)
+		}
+	}
+	for want, wrap := range stores {
 		t.Run(want, func(t *testing.T) {
 			if names, texts := broken(t, wrap); !slices.Equal(names, []string{want}) {
 				t.Errorf("got %v broken, want %s alone: %q", names, want, texts)
