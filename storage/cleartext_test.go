@@ -68,7 +68,7 @@ func TestNothingSecretInClear(t *testing.T) {
 	i := oauthreg.Interaction{Handle: secret("interaction handle"), Browser: secret("browser"), Request: []byte(secret("interaction request")), ExpiresAt: c.now().Add(time.Hour)}
 	must(t, s.CreateInteraction(ctx, i))
 	must(t, s.UpdateInteraction(ctx, i))
-	must(t, s.CreateLoginSession(ctx, oauthreg.LoginSession{Login: oauthreg.Login{Subject: "alice", SessionID: "sid"}, Handle: secret("cookie")}))
+	must(t, s.CreateLoginSession(ctx, oauthreg.LoginSession{UserAgent: secret("user agent"), Login: oauthreg.Login{Subject: "alice", SessionID: "sid"}, Handle: secret("cookie")}))
 	must(t, s.UpdateSigningKeys(ctx, func([]oauthreg.SigningKey) (add, replace []oauthreg.SigningKey, err error) {
 		return []oauthreg.SigningKey{{KeyID: "kid", Alg: "RS256", Private: []byte(secret("private key"))}}, nil, nil
 	}))

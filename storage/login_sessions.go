@@ -14,16 +14,21 @@ import (
 // The column expires_at is the earlier of the two ends of a session, which is
 // what it is looked up and swept by.
 
-const loginColumns = "session_id, subject, auth_time, amr, acr, user_agent, created_at, last_seen_at, absolute_expires_at, idle_expires_at"
+const loginColumns = "handle, session_id, subject, auth_time, amr, acr, user_agent, created_at, last_seen_at, absolute_expires_at, idle_expires_at"
 
-func scanLogin(scan func(...any) error) (oauthreg.LoginSession, error) {
+func (s *Store) scanLogin(scan func(...any) error) (oauthreg.LoginSession, error) {
 	var (
 		l                              oauthreg.LoginSession
+		key                            []byte
 		auth                           sql.NullInt64
 		amr                            []byte
 		created, seen, expires, idleAt int64
 	)
-	if err := scan(&l.SessionID, &l.Subject, &auth, &amr, &l.ACR, &l.UserAgent, &created, &seen, &expires, &idleAt); err != nil {
+	if err := scan(&key, &l.SessionID, &l.Subject, &auth, &amr, &l.ACR, &l.UserAgent, &created, &seen, &expires, &idleAt); err != nil {
+		return l, err
+	}
+	var err error
+	if l.UserAgent, err = s.sealer.openText(sealUserAgent, key, l.UserAgent); err != nil {
 		return l, err
 	}
 	l.AuthTime = fromMaybe(auth)
@@ -50,8 +55,12 @@ func (s *Store) CreateLoginSession(ctx context.Context, l oauthreg.LoginSession)
 	if err != nil {
 		return explain(doing, err)
 	}
+	key := digest(l.Handle)
 	// Whatever bytes a browser sent.
-	l.UserAgent = strings.ToValidUTF8(l.UserAgent, "\uFFFD")
+	browser, err := s.sealer.sealText(sealUserAgent, key, strings.ToValidUTF8(l.UserAgent, "\uFFFD"))
+	if err != nil {
+		return explain(doing, err)
+	}
 	if l.CreatedAt.IsZero() {
 		l.CreatedAt = s.now()
 	}
@@ -60,9 +69,9 @@ func (s *Store) CreateLoginSession(ctx context.Context, l oauthreg.LoginSession)
 	}
 	expires, idle := expiry(l.ExpiresAt), expiry(l.IdleExpiresAt)
 	return s.write(ctx, doing, func(ctx context.Context, c conn) error {
-		_, err := c.exec(ctx, "INSERT INTO oauthreg_login_sessions (handle, expires_at, "+loginColumns+") VALUES (?, ?, "+marks(10)+")",
-			digest(l.Handle), min(expires, idle),
-			l.SessionID, l.Subject, maybe(l.AuthTime), amr, l.ACR, l.UserAgent, micros(l.CreatedAt), micros(l.LastSeenAt), expires, idle)
+		_, err := c.exec(ctx, "INSERT INTO oauthreg_login_sessions (expires_at, "+loginColumns+") VALUES ("+marks(12)+")",
+			min(expires, idle), key,
+			l.SessionID, l.Subject, maybe(l.AuthTime), amr, l.ACR, browser, micros(l.CreatedAt), micros(l.LastSeenAt), expires, idle)
 		return err
 	})
 }
@@ -97,7 +106,7 @@ func (s *Store) loginSessions(ctx context.Context, doing, condition string, valu
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
 		return c.each(ctx, "SELECT "+loginColumns+" FROM oauthreg_login_sessions WHERE "+condition+" AND expires_at > ? ORDER BY created_at DESC, session_id DESC",
 			[]any{value, now}, func(scan func(...any) error) error {
-				l, err := scanLogin(scan)
+				l, err := s.scanLogin(scan)
 				found = append(found, l)
 				return err
 			})

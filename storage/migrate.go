@@ -144,9 +144,14 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err != nil {
 		return explain(doing, err)
 	}
+	return s.migrate(ctx, doing, have)
+}
+
+// migrate applies what is pending of have.
+func (s *Store) migrate(ctx context.Context, doing string, have []migration) error {
 	// Most starts find nothing to do, and need no lock for it.
 	var done []Migration
-	err = s.read(ctx, doing, func(ctx context.Context, c conn) (err error) {
+	err := s.read(ctx, doing, func(ctx context.Context, c conn) (err error) {
 		done, err = applied(unprepared(ctx), c, have)
 		return err
 	})

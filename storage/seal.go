@@ -21,6 +21,7 @@ const (
 	sealRefresh     = "refresh"
 	sealInteraction = "interaction"
 	sealSigningKey  = "signing_key"
+	sealUserAgent   = "user_agent"
 )
 
 const (
@@ -104,6 +105,28 @@ func (s *sealer) open(kind string, row, sealed []byte) ([]byte, error) {
 		}
 	}
 	return nil, fmt.Errorf("open %s: %w", kind, errUnsealable)
+}
+
+// sealText is seal for a column of text, in base64; what is empty stays empty.
+func (s *sealer) sealText(kind string, row []byte, plain string) (string, error) {
+	if plain == "" {
+		return "", nil
+	}
+	sealed, err := s.seal(kind, row, []byte(plain))
+	return base64.RawStdEncoding.EncodeToString(sealed), err
+}
+
+// openText decrypts what sealText made.
+func (s *sealer) openText(kind string, row []byte, sealed string) (string, error) {
+	if sealed == "" {
+		return "", nil
+	}
+	b, err := base64.RawStdEncoding.DecodeString(sealed)
+	if err != nil {
+		return "", fmt.Errorf("open %s: %w", kind, errUnsealable)
+	}
+	plain, err := s.open(kind, row, b)
+	return string(plain), err
 }
 
 // digest is the key under which a row is found by something that must not be

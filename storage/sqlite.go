@@ -32,6 +32,7 @@ const busyTimeout = "10000"
 // commits; a pool of others reads. Write-ahead logging keeps them from waiting
 // for each other. An in-memory database has one connection for both.
 type sqliteDB struct {
+	path   string // absolute; empty in memory
 	writer *writer
 	sql    *statements
 
@@ -85,6 +86,7 @@ func openSQLite(dsn string, stmts *statements) (*sqliteDB, error) {
 	r.SetMaxIdleConns(n)
 
 	db := &sqliteDB{
+		path:    path,
 		writer:  newWriter(w, stmts, nil),
 		sql:     stmts,
 		readers: r,

@@ -44,8 +44,10 @@ var (
 type Config struct {
 	// EncryptionKeys are AES-256 keys of 32 random bytes each. The first
 	// encrypts; all decrypt. To change the key put the new one first and leave
-	// the old one behind it for as long as rows sealed with it may be read:
-	// signing keys are sealed once and live long.
+	// the old one behind it until [Store.Reencrypt] has been run: signing keys
+	// are sealed once and live long. Whether the keys are those of the database
+	// shows when one is needed: a server that calls [oauthreg.KeyRing.Maintain]
+	// at its start, as it should, does not start with wrong ones.
 	EncryptionKeys [][]byte
 
 	// NewSession returns an empty session of the type that the server stores.
