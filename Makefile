@@ -4,7 +4,7 @@ LINT_VERSION := $(shell cat .ci/golangci-lint.version)
 LINT_DIR     := $(CURDIR)/bin/$(LINT_VERSION)
 LINT         := $(LINT_DIR)/golangci-lint
 
-.PHONY: build test race lint fuzz bench run ci
+.PHONY: build test test-sqlite test-postgres test-mariadb race lint fuzz bench run ci
 
 build:
 	go build ./...
@@ -12,6 +12,17 @@ build:
 
 test:
 	go test ./...
+
+# Everything that has to do with a database, on one of them. The latter two
+# install and start a server of their own (Debian, as root).
+test-sqlite:
+	go test -count=1 ./storage/... ./handlers/... ./examples/...
+
+test-postgres:
+	.ci/databases postgres -count=1
+
+test-mariadb:
+	.ci/databases mariadb -count=1
 
 race:
 	go test -race ./...

@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -19,6 +21,7 @@ type options struct {
 	addr   string
 	issuer string // empty: derived from the listener
 	db     string
+	key    string // file; empty: derived from db
 
 	metrics string // address; empty: none
 
@@ -44,6 +47,11 @@ type options struct {
 	registration      handlers.RegistrationMode
 	registrationLimit int
 
+	refreshGrace time.Duration
+	migrate      string // on, off, status or sql
+	backup       string // file; empty: none
+	reencrypt    bool
+
 	conformance conformanceOptions
 }
 
@@ -63,7 +71,7 @@ const (
 // parseFlags reads args. It prints only what -h asks for, to help, and returns
 // [flag.ErrHelp] then; any other error is a [usageError].
 func parseFlags(args []string, getenv func(string) string, help io.Writer) (options, error) {
-	o := options{org: defaultOrg, project: defaultProject, user: defaultUser, limits: true, cimd: true, registration: handlers.RegistrationOpen}
+	o := options{org: defaultOrg, project: defaultProject, user: defaultUser, limits: true, cimd: true, migrate: "on", registration: handlers.RegistrationOpen}
 	fs := flag.NewFlagSet("standalone", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
@@ -73,7 +81,8 @@ func parseFlags(args []string, getenv func(string) string, help io.Writer) (opti
 		o.issuer = v
 		return checkIssuer(v)
 	})
-	fs.StringVar(&o.db, "db", "oauthreg.db", `SQLite `+"`file`"+`, ":memory:", postgres://... or mysql://...; the keys are kept beside the file in <file>.key, or in oauthreg.key`)
+	fs.StringVar(&o.db, "db", "oauthreg.db", `SQLite `+"`file`"+`, ":memory:", postgres://... or mysql://...`)
+	fs.StringVar(&o.key, "key", "", "`file` of the key that everything secret is derived from, made when it and the database are new; the same for all servers on a database (default <file>.key beside a SQLite file, else oauthreg.key). Each further line, 32 random bytes in base64, is a key that encrypts what is stored from then on")
 	fs.StringVar(&o.metrics, "metrics", "", "serve metrics for Prometheus at http://<`address`>/metrics, apart from everything else; port 0 takes a free one (default none)")
 	fs.StringVar(&o.clients, "clients", "", "JSON `file`: array of clients, ensured at start (default: one demo client)")
 	fs.StringVar(&o.users, "users", "", "JSON `file`: array of users (default: one demo user)")
@@ -100,6 +109,16 @@ func parseFlags(args []string, getenv func(string) string, help io.Writer) (opti
 	})
 	fs.IntVar(&o.registrationLimit, "registration-limit", 60, "dynamic registrations per address and `minute`; 0 for no limit")
 	fs.Func("cimd", "`on|off`: clients whose client_id is the https URL of their metadata document; with -outbound-private http on loopback too (default on)", onOff(&o.cimd))
+	fs.Func("migrate", "`on|off|status|sql`: bring the database's schema up to date at start, leave that to others, or only print which migrations are applied, or the SQL that is pending, and end (default on)", func(v string) error {
+		if !slices.Contains([]string{"on", "off", "status", "sql"}, v) {
+			return errors.New(`must be "on", "off", "status" or "sql"`)
+		}
+		o.migrate = v
+		return nil
+	})
+	fs.StringVar(&o.backup, "backup", "", "copy the SQLite database, which a running server may have open, to a new `file`, and end; its key is not in the copy")
+	fs.BoolVar(&o.reencrypt, "reencrypt", false, "encrypt everything stored with the last key of the key file, while servers that were started with it may run, and end")
+	fs.DurationVar(&o.refreshGrace, "refresh-grace", 10*time.Second, "how long a refresh token that was used may be used again, so that lost answers do no harm; 0 for not at all, at most 5m")
 	fs.BoolVar(&o.implicit, "implicit", false, "switch the implicit grant on for clients that registered it")
 
 	fs.BoolVar(&o.certification, "certification", false, "be what the Dynamic OP certification profile of OpenID Connect tests: registered confidential clients may do without PKCE, request objects at registered addresses without a signature, and the logos of all clients are shown")
@@ -144,6 +163,9 @@ func (o *options) check() error {
 	}
 	if o.db == "" {
 		return errors.New(`-db is empty: name a file, or ":memory:"`)
+	}
+	if o.refreshGrace < 0 || o.refreshGrace > 5*time.Minute {
+		return errors.New("-refresh-grace is not between 0 and 5m")
 	}
 	if c := o.conformance; c.issuer == "" && c != (conformanceOptions{}) {
 		return errors.New("the flags -conformance-... go with -conformance")

@@ -17,7 +17,9 @@ var used secretsearch.Book
 
 func TestMain(m *testing.M) {
 	http.DefaultTransport = used.Transport(http.DefaultTransport)
-	os.Exit(m.Run())
+	status := m.Run()
+	_ = os.RemoveAll(built.dir) // nothing when it was not built
+	os.Exit(status)
 }
 
 // argument is the value of a flag.

@@ -5,8 +5,8 @@
 // main parses the process and nothing else; run does the work and is what the
 // tests call. flags.go has the options, secrets.go the master key, users.go the
 // users file, metrics.go what -metrics serves, demo.go what is there without
-// files, serve.go the wiring, conformance.go what -conformance does instead of
-// serving.
+// files, serve.go the wiring, conformance.go and database.go what is done instead
+// of serving.
 package main
 
 import (

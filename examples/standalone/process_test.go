@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -13,14 +15,47 @@ type process struct {
 	cmd    *exec.Cmd
 	issuer string
 	ended  chan int
+	out    *output
 	err    *output
 }
 
+// built is where the program is once it was built.
+var built struct {
+	sync.Once
+	dir string
+	err error
+}
+
+// buildStandalone builds the server, once, and returns the program's name.
+func buildStandalone(t *testing.T) string {
+	t.Helper()
+	built.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "standalone"); built.err != nil { //nolint:usetesting // outlives the first test that needs it
+			return
+		}
+		if out, err := exec.Command("go", "build", "-o", built.dir, ".").CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("go build: %w: %s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return filepath.Join(built.dir, "standalone")
+}
+
+// startProcess starts the server and waits until it listens.
 func startProcess(t *testing.T, binary string, args ...string) *process {
 	t.Helper()
-	out := newOutput()
-	p := &process{cmd: exec.Command(binary, args...), ended: make(chan int, 1), err: newOutput()}
-	p.cmd.Stdout, p.cmd.Stderr = out, p.err
+	p := startBare(t, binary, args...)
+	p.issuer = waitForIssuer(t, p.out, p.ended, p.err)
+	return p
+}
+
+// startBare starts the server and does not wait.
+func startBare(t *testing.T, binary string, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(binary, args...), ended: make(chan int, 1), out: newOutput(), err: newOutput()}
+	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +67,6 @@ func startProcess(t *testing.T, binary string, args ...string) *process {
 		_ = p.cmd.Process.Kill()
 		searchForSecrets(t, args, p.err.String())
 	})
-	p.issuer = waitForIssuer(t, out, p.ended, p.err)
 	return p
 }
 
@@ -48,11 +82,7 @@ func (p *process) signal(t *testing.T, sig os.Signal) int {
 // that was answered.
 func TestProcessSignals(t *testing.T) {
 	dir := t.TempDir()
-	binary := filepath.Join(dir, "standalone")
-	build := exec.Command("go", "build", "-o", binary, ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v: %s", err, out)
-	}
+	binary := buildStandalone(t)
 	args := []string{"-db", filepath.Join(dir, "test.db"), "-clients", "../../testdata/clients.json", "-users", "../../testdata/users.json"}
 	p := startProcess(t, binary, append(args, "-addr", "127.0.0.1:0")...)
 	args = append(args, "-addr", p.issuer[len("http://"):])

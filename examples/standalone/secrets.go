@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
@@ -37,15 +38,25 @@ func newMasterKey() masterKey {
 	return m
 }
 
+// keyFile is the name of the file with the key of the database db, unless it is
+// given.
+func keyFile(db, name string) string {
+	switch {
+	case name != "":
+		return name
+	case strings.Contains(db, "://"):
+		return serverKeyFile
+	default:
+		return db + ".key"
+	}
+}
+
 // openMasterKey reads the key of the database file db, and makes it when
 // neither exists yet. A database without its key stops the start: what is
-// encrypted in it could not be read with a new one. A database server's key is
-// in serverKeyFile.
-func openMasterKey(db string) (masterKey, error) {
-	name := db + ".key"
-	if strings.Contains(db, "://") {
-		name = serverKeyFile
-	}
+// encrypted in it could not be read with a new one. It is in the file name, or
+// when that is empty beside db; a database server's key is in serverKeyFile.
+func openMasterKey(db, name string) (masterKey, error) {
+	name = keyFile(db, name)
 	m, err := readMasterKey(name)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return m, err
@@ -59,7 +70,34 @@ func openMasterKey(db string) (masterKey, error) {
 	return readMasterKey(name) // ours, or that of a process that was faster
 }
 
+// readMasterKey reads the first line of a key file.
 func readMasterKey(name string) (masterKey, error) {
+	keys, err := readKeys(name)
+	if err != nil {
+		return nil, err
+	}
+	return keys[0], nil
+}
+
+// encryptionKeys are the keys of the store, the one that encrypts first. Without
+// further lines in the key file that is one derived from the first. Each further
+// line is a key that encrypts in place of those before it, which are needed until
+// -reencrypt was run.
+func encryptionKeys(name string) ([][]byte, error) {
+	keys, err := readKeys(name)
+	if err != nil {
+		return nil, err
+	}
+	all := [][]byte{keys[0].derive("storage encryption")}
+	for _, k := range keys[1:] {
+		all = append(all, k)
+	}
+	slices.Reverse(all)
+	return all, nil
+}
+
+// readKeys reads a key file: at least one line of a key in base64.
+func readKeys(name string) ([]masterKey, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -81,11 +119,18 @@ func readMasterKey(name string) (masterKey, error) {
 	if _, err := f.ReadAt(text, 0); err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
-	m, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(m) != masterKeySize {
-		return nil, fmt.Errorf("%s is not a key file: it must have %d bytes in base64", name, masterKeySize)
+	var keys []masterKey
+	for line := range strings.Lines(strings.TrimSpace(string(text))) {
+		m, err := base64.StdEncoding.DecodeString(strings.TrimSpace(line))
+		if err != nil || len(m) != masterKeySize {
+			return nil, fmt.Errorf("%s is not a key file: each line must have %d bytes in base64", name, masterKeySize)
+		}
+		keys = append(keys, m)
 	}
-	return m, nil
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%s is not a key file: it is empty", name)
+	}
+	return keys, nil
 }
 
 // createMasterKey writes a new key. The file appears under its name complete or

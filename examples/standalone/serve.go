@@ -59,6 +59,15 @@ func start(ctx context.Context, args []string, getenv func(string) string, stdou
 	if err != nil {
 		return err
 	}
+	if o.migrate == "status" || o.migrate == "sql" {
+		return printMigrations(ctx, o, stdout)
+	}
+	if o.backup != "" {
+		return backup(ctx, o)
+	}
+	if o.reencrypt {
+		return reencrypt(ctx, o, stdout)
+	}
 	f, err := readFiles(o)
 	if err != nil {
 		return err
@@ -154,14 +163,19 @@ type app struct {
 // exactly when there is no error.
 func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Logger, m *metrics) (_ *app, err error) {
 	master := newMasterKey()
+	encryption := [][]byte{master.derive("storage encryption")}
 	if o.db != ":memory:" {
-		if master, err = openMasterKey(o.db); err != nil {
+		if master, err = openMasterKey(o.db, o.key); err != nil {
+			return nil, err
+		}
+		if encryption, err = encryptionKeys(keyFile(o.db, o.key)); err != nil {
 			return nil, err
 		}
 	}
 	store, err := storage.Open(o.db, storage.Config{
-		EncryptionKeys: [][]byte{master.derive("storage encryption")},
+		EncryptionKeys: encryption,
 		NewSession:     handlers.NewSession,
+		RefreshGrace:   cmp.Or(o.refreshGrace, -1), // none
 		MeterProvider:  m.meter(),
 	})
 	if err != nil {
@@ -172,8 +186,13 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 			_ = store.Close() // what failed first is what to tell
 		}
 	}()
-	if err := store.Migrate(ctx); err != nil {
-		return nil, fmt.Errorf("%s: %w", o.db, err)
+	if o.migrate == "on" {
+		err = store.Migrate(ctx)
+	} else {
+		err = migrated(ctx, store)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", databaseName(o.db), err)
 	}
 	a := &app{store: store, log: log, issuer: issuer, metrics: m}
 	if m != nil {
@@ -195,7 +214,7 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 		return nil, err
 	}
 	if err := a.keys.Maintain(ctx); err != nil {
-		return nil, fmt.Errorf("signing keys: %w", err)
+		return nil, fmt.Errorf("signing keys of %s, with the keys in %s: %w", databaseName(o.db), keyFile(o.db, o.key), err)
 	}
 
 	users, err := a.introduce(ctx, o, f, issuer, master)
