@@ -20,3 +20,13 @@ func driverCode(err error) (int, bool) {
 	}
 	return 0, false
 }
+
+// saveImage returns the database of a connection as one value.
+func saveImage(driverConn any) ([]byte, error) {
+	return driverConn.(interface{ Serialize() ([]byte, error) }).Serialize()
+}
+
+// loadImage makes the database of a connection a copy of what saveImage returned.
+func loadImage(driverConn any, image []byte) error {
+	return driverConn.(interface{ Deserialize(buf []byte) error }).Deserialize(image)
+}

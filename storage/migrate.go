@@ -158,6 +158,15 @@ func (s *Store) migrate(ctx context.Context, doing string, have []migration) err
 	if err != nil {
 		return err
 	}
+	fresh, err := s.emptyInMemory(ctx)
+	if err != nil {
+		return explain(doing, err)
+	}
+	if fresh {
+		if copied, err := s.copyMigrated(ctx); err != nil || copied {
+			return explain(doing, err)
+		}
+	}
 	for i := len(done); i < len(have); i++ {
 		m := have[i]
 		err := s.write(ctx, doing, func(ctx context.Context, c conn) error {
@@ -193,6 +202,9 @@ func (s *Store) migrate(ctx context.Context, doing string, have []migration) err
 		if err != nil {
 			return err
 		}
+	}
+	if fresh {
+		s.keepMigrated()
 	}
 	return nil
 }
