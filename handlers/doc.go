@@ -29,5 +29,6 @@
 // Nothing has a secret.
 //
 // The package never imports storage or gorm: what it needs of a database is
-// declared by [Store], package oauthreg and fosite.
+// declared by [Store], package oauthreg and fosite. Only handlers/authtest, the
+// server for tests, does: it wires the two together, as a program would.
 package handlers

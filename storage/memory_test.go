@@ -23,7 +23,7 @@ func TestMemoryDatabasesAreApart(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			defer store.Close()
+			t.Cleanup(func() { _ = store.Close() })
 			for range 2 { // the second time nothing is due
 				if err := store.Migrate(t.Context()); err != nil {
 					t.Error(err)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"slices"
 	"strings"
 	"sync"
@@ -370,14 +371,16 @@ func TestCloseWhileSlow(t *testing.T) {
 	t.Parallel()
 	srv := authtest.Start()
 	srv.Fail(authtest.AnyEndpoint, authtest.Slow(time.Hour))
-	done := make(chan error)
+	done, sent := make(chan error), make(chan struct{})
 	go func() {
-		_, err := srv.Client().Get(srv.Issuer + "/healthz") //nolint:bodyclose,noctx // it is cut off
+		ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { close(sent) }})
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, srv.Issuer+"/healthz", http.NoBody)
+		if err == nil {
+			_, err = srv.Client().Do(req)
+		}
 		done <- err
 	}()
-	for len(srv.Requests()) == 0 { // until it has arrived
-		time.Sleep(time.Millisecond)
-	}
+	<-sent
 	srv.Close()
 	srv.Close()
 	if err := <-done; err == nil {
@@ -509,7 +512,7 @@ func TestRequests(t *testing.T) {
 func TestDynamicRegistration(t *testing.T) {
 	t.Parallel()
 	srv := authtest.NewServer(t)
-	resp, err := srv.Client().Post(srv.Issuer+string(authtest.RegistrationEndpoint), "application/json", //nolint:noctx // a test
+	resp, err := srv.Client().Post(srv.Issuer+string(authtest.RegistrationEndpoint), "application/json",
 		strings.NewReader(`{"client_name":"x","redirect_uris":["http://127.0.0.1/callback"],"token_endpoint_auth_method":"none"}`))
 	if err != nil {
 		t.Fatal(err)
