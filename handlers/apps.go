@@ -41,7 +41,7 @@ func (s *Server) account(w http.ResponseWriter, r *http.Request) error {
 		Username: s.username(r, login), CurrentSession: login.SessionID, Action: s.base + "/account",
 		CSRF: s.csrfToken(s.browser(w, r), accountPurpose(login)),
 	}
-	if page.Apps, err = s.authorizedApps(r.Context(), login.Subject); err != nil {
+	if page.Apps, err = s.AuthorizedApps(r.Context(), login.Subject); err != nil {
 		return err
 	}
 	if s.builtin != nil {
@@ -61,9 +61,10 @@ func (s *Server) setAccountHeaders(h http.Header) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 }
 
-// authorizedApps is what the user allowed, with the clients' names as they are
-// now. A client that is gone has no name; what was allowed to it can still go.
-func (s *Server) authorizedApps(ctx context.Context, subject string) ([]AuthorizedApp, error) {
+// AuthorizedApps is what the user allowed, newest first and at most 200, with the
+// clients' names as they are now: for a host that lists them on a page of its
+// own. A client that is gone has no name; what was allowed to it can still go.
+func (s *Server) AuthorizedApps(ctx context.Context, subject string) ([]AuthorizedApp, error) {
 	consents, _, err := s.store.ListConsents(ctx, oauthreg.GrantFilter{Subject: subject}, 0, maxApps)
 	if err != nil {
 		return nil, err
@@ -119,18 +120,31 @@ func (s *Server) accountRevoke(w http.ResponseWriter, r *http.Request) error {
 	if id == "" { // an empty filter field would select all of the user's consents
 		return invalidRequest("The consent parameter is missing.")
 	}
-	f := oauthreg.GrantFilter{ID: id, Subject: login.Subject}
-	e, err := s.consentRevoked(r.Context(), f)
+	if err := s.RevokeApp(r.Context(), login.Subject, id); err != nil {
+		return err
+	}
+	s.redirect(w, r, s.base+"/account")
+	return nil
+}
+
+// RevokeApp takes back what the user allowed one app, with every token that came
+// of it. consentID is of [AuthorizedApp]. Taking back what is not there, or
+// somebody else's, changes nothing.
+func (s *Server) RevokeApp(ctx context.Context, subject, consentID string) error {
+	if subject == "" || consentID == "" { // an empty filter field selects everything
+		return errors.New("handlers: RevokeApp needs a subject and a consent")
+	}
+	f := oauthreg.GrantFilter{ID: consentID, Subject: subject}
+	e, err := s.consentRevoked(ctx, f)
 	if err != nil {
 		return err
 	}
-	if e.Count, err = s.store.RevokeConsents(r.Context(), f); err != nil {
+	if e.Count, err = s.store.RevokeConsents(ctx, f); err != nil {
 		return err
 	}
 	if e.Count > 0 {
-		s.emit(r.Context(), e)
+		s.emit(ctx, e)
 	}
-	s.redirect(w, r, s.base+"/account")
 	return nil
 }
 

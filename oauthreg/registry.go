@@ -66,7 +66,7 @@ type Registry struct {
 	tokenKey   []byte
 	cursorKey  []byte
 	subjectKey []byte
-	uses       secretUses
+	uses       *secretUses
 }
 
 // NewRegistry checks cfg, names everything wrong with it at once, and returns a
@@ -121,6 +121,7 @@ func NewRegistry(cfg Config) (*Registry, error) {
 		tokenKey:          DeriveKey(cfg.SecretKey, "registration token"),
 		cursorKey:         DeriveKey(cfg.SecretKey, "list cursor"),
 		subjectKey:        DeriveKey(cfg.SecretKey, "pairwise subject"),
+		uses:              new(secretUses),
 	}
 	if len(r.idTokenAlgs) == 0 {
 		r.idTokenAlgs = signingAlgs
@@ -129,6 +130,20 @@ func NewRegistry(cfg Config) (*Registry, error) {
 		r.clock = time.Now
 	}
 	return r, nil
+}
+
+// On returns a registry that is r in everything but its store: for one whose
+// writes are part of a transaction of the host's, so that a client and what the
+// host keeps of it are registered together or not at all:
+//
+//	db.Transaction(func(tx *gorm.DB) error {
+//		reg, err := registry.On(store.WithTx(tx)).Register(ctx, client, opts)
+//		...
+//	})
+func (r *Registry) On(store Store) *Registry {
+	on := *r
+	on.store = store
+	return &on
 }
 
 // now is the time as it is kept: UTC, to the millisecond.

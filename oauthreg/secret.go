@@ -295,7 +295,7 @@ const (
 // secret and minute. [Registry.CheckSecret] calls it.
 func (r *Registry) NoteSecretUse(secretID string) {
 	now := r.now()
-	u := &r.uses
+	u := r.uses
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if last, ok := u.noted[secretID]; ok && now.Sub(last) < useInterval {

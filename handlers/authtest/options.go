@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -41,6 +42,7 @@ type options struct {
 	clock     *clock
 	logger    *slog.Logger
 	configs   []func(*handlers.Config)
+	wrap      func(*Server) http.Handler
 }
 
 // WithClient declares a client; the three of the package are then not there.
@@ -100,6 +102,13 @@ func WithLogger(l *slog.Logger) Option { return func(o *options) { o.logger = l 
 // WithConfig changes whatever else the server is made of, last of all.
 func WithConfig(change func(*handlers.Config)) Option {
 	return func(o *options) { o.configs = append(o.configs, change) }
+}
+
+// WithHandler serves what wrap returns in place of [Server.Handler], which it
+// contains somewhere: for a test of your own routes and middleware around the
+// authorization server. Call it with [WithIssuerPath] when you mount it at a path.
+func WithHandler(wrap func(*Server) http.Handler) Option {
+	return func(o *options) { o.wrap = wrap }
 }
 
 func newOptions(t testing.TB, opts []Option) *options {

@@ -42,6 +42,7 @@ type Server struct {
 
 	t     testing.TB // nil: started by Start
 	http  *httptest.Server
+	outer http.Handler // Handler, or what WithHandler put around it
 	base  string
 	opts  *options
 	clock *clock
@@ -155,6 +156,9 @@ func start(t testing.TB, opts []Option) (_ *Server, err error) {
 		_ = listener.Close() // the error above is what to tell
 		return nil, err
 	}
+	if s.outer = s.Handler; o.wrap != nil {
+		s.outer = o.wrap(s)
+	}
 	for _, c := range o.clients {
 		if _, err := s.register(ctx, c); err != nil {
 			_ = listener.Close() // as above
@@ -188,7 +192,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if f := s.faults.next(endpoint); f != nil && s.inject(sw, r, f) {
 		return
 	}
-	s.Handler.ServeHTTP(sw, r)
+	s.outer.ServeHTTP(sw, r)
 }
 
 // fail ends the test.
