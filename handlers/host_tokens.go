@@ -97,6 +97,7 @@ func (s *Server) issueForClient(ctx context.Context, r *fosite.AccessRequest, cl
 	if err := s.store.CreateAccessTokenSession(ctx, t.accessSignature, stored); err != nil {
 		return IssuedTokens{}, err
 	}
+	s.emitTokens(ctx, oauthreg.GrantClientCredentials, t.access, false)
 	return t.issued(""), nil
 }
 
@@ -140,6 +141,7 @@ func (s *Server) issueForUser(ctx context.Context, r *fosite.AccessRequest, is I
 	if err != nil {
 		return IssuedTokens{}, err
 	}
+	s.emitTokens(ctx, oauthreg.GrantAuthorizationCode, t.access, t.refresh != nil)
 	return t.issued(r.GetID()), nil
 }
 

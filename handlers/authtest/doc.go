@@ -54,7 +54,8 @@
 // # What happened
 //
 // [Server.Requests] has what clients sent, so that a test can say that its client
-// used PKCE, or asked for no more than it needs.
+// used PKCE, or asked for no more than it needs. [Server.Events] has what came of
+// it: tokens issued and refreshed, consents, replays, refusals and their reason.
 //
 // This is the one package below handlers that imports storage: like a program, it
 // wires the two together. Passwords are compared in clear and private addresses

@@ -74,7 +74,7 @@ type keyStore struct {
 
 // newKeys returns a ring on the shared keys. They are rotated by hand only: a
 // test that moves the clock by a year should not wait for a key.
-func newKeys(store *storage.Store, now func() time.Time) (*oauthreg.KeyRing, error) {
+func newKeys(store *storage.Store, now func() time.Time, events oauthreg.EventFunc) (*oauthreg.KeyRing, error) {
 	started := now()
 	beginKeys()
 	fill := sync.OnceValue(func() error {
@@ -91,7 +91,7 @@ func newKeys(store *storage.Store, now func() time.Time) (*oauthreg.KeyRing, err
 		})
 	})
 	return oauthreg.NewKeyRing(oauthreg.KeyRingConfig{
-		Store: &keyStore{Store: store, fill: fill}, Algorithms: algorithms, RotateEvery: -1, Now: now,
+		Store: &keyStore{Store: store, fill: fill}, Algorithms: algorithms, RotateEvery: -1, Now: now, Events: events,
 	})
 }
 

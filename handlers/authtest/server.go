@@ -52,6 +52,7 @@ type Server struct {
 	closeOnce sync.Once
 	faults    faults
 	log       requestLog
+	events    eventLog
 
 	mu      sync.Mutex
 	clients []oauthreg.Registration // in order of registration, with secrets
@@ -120,12 +121,12 @@ func start(t testing.TB, opts []Option) (_ *Server, err error) {
 		return nil, err
 	}
 	s.Registry, err = oauthreg.NewRegistry(oauthreg.Config{
-		Store: s.Store, SecretKey: oauthreg.DeriveKey(master, "secrets"), Implicit: true, SigningAlgs: algorithms, Now: s.clock.Now,
+		Store: s.Store, SecretKey: oauthreg.DeriveKey(master, "secrets"), Implicit: true, SigningAlgs: algorithms, Now: s.clock.Now, Events: s.events.hear,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.Keys, err = newKeys(s.Store, s.clock.Now)
+	s.Keys, err = newKeys(s.Store, s.clock.Now, s.events.hear)
 	if err != nil {
 		return nil, err
 	}
@@ -152,6 +153,11 @@ func start(t testing.TB, opts []Option) (_ *Server, err error) {
 	for _, change := range o.configs {
 		change(&cfg)
 	}
+	own := cfg.Events // of WithConfig: it hears as well
+	cfg.Events = func(ctx context.Context, e oauthreg.Event) {
+		s.events.hear(ctx, e)
+		own.Emit(ctx, cfg.Logger, e)
+	}
 	if s.Handler, err = handlers.New(cfg); err != nil {
 		_ = listener.Close() // the error above is what to tell
 		return nil, err
@@ -165,6 +171,7 @@ func start(t testing.TB, opts []Option) (_ *Server, err error) {
 			return nil, fmt.Errorf("client %q: %w", c.Client.ClientID, err)
 		}
 	}
+	s.events.seen = nil // nothing of that is news
 
 	s.http = &httptest.Server{Listener: listener, Config: &http.Server{
 		Handler:  http.HandlerFunc(s.serve),

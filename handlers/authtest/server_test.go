@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -595,5 +596,57 @@ func BenchmarkFlow(b *testing.B) {
 			b.Fatal(err)
 		}
 		srv.Close()
+	}
+}
+
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	var heard atomic.Int32 // by a function of the test's own
+	srv := authtest.NewServer(t, authtest.WithConfig(func(c *handlers.Config) {
+		c.Events = func(context.Context, oauthreg.Event) { heard.Add(1) }
+	}))
+	if got := srv.Events(); len(got) != 0 {
+		t.Errorf("before anything happened: %+v", got)
+	}
+	conf := srv.OAuth2Config(authtest.App)
+	token := flow(t, srv, conf, srv.Browser())
+	types := func() (out []oauthreg.EventType) {
+		for _, e := range srv.Events() {
+			out = append(out, e.Type)
+		}
+		return out
+	}
+	if got, want := types(), []oauthreg.EventType{
+		oauthreg.EventSignedIn, oauthreg.EventConsentGiven, oauthreg.EventAuthorized, oauthreg.EventTokenIssued,
+	}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if e := srv.Events(oauthreg.EventTokenIssued)[0]; e.ClientID != authtest.App || e.Subject != "alice" || e.GrantType != oauthreg.GrantAuthorizationCode || !e.Refresh {
+		t.Errorf("got %+v", e)
+	}
+
+	if heard.Load() != 4 {
+		t.Errorf("the test's own function heard of %d events", heard.Load())
+	}
+
+	// A client that uses a refresh token again is found out.
+	for range 2 {
+		old := *token
+		old.Expiry = time.Now().Add(-time.Hour)
+		_, _ = conf.TokenSource(t.Context(), &old).Token() // the second time is refused
+		srv.Advance(time.Minute)
+	}
+	if len(srv.Events(oauthreg.EventRefreshed)) != 1 || len(srv.Events(oauthreg.EventReplayDetected)) != 1 || len(srv.Events(oauthreg.EventRefused)) != 1 {
+		t.Errorf("after a replay: %v", types())
+	}
+	srv.Mint(authtest.Grant{})
+	if got := srv.Events(oauthreg.EventTokenIssued); len(got) != 2 || got[1].Subject != "alice" {
+		t.Errorf("after minting: %+v", got)
+	}
+	srv.RotateKeys()
+	srv.Suspend(authtest.App)
+	srv.RevokeGrants(authtest.App, "")
+	if len(srv.Events(oauthreg.EventKeyRotated)) != 2 || len(srv.Events(oauthreg.EventClientSuspended)) != 1 {
+		t.Errorf("at the end: %v", types())
 	}
 }
