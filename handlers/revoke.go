@@ -67,6 +67,9 @@ func (s *Server) revokeToken(ctx context.Context, caller *oauthreg.Client, token
 	if e.Subject != "" {
 		e.GrantID = stored.GetID()
 	}
+	if caller == nil {
+		e.ClientID = stored.GetClient().GetID()
+	}
 	if refresh {
 		e.Type = oauthreg.EventGrantRevoked
 		e.Count, err = s.store.RevokeGrants(ctx, oauthreg.GrantFilter{ID: stored.GetID()})

@@ -643,6 +643,10 @@ func TestEvents(t *testing.T) {
 	if got := srv.Events(oauthreg.EventTokenIssued); len(got) != 2 || got[1].Subject != "alice" {
 		t.Errorf("after minting: %+v", got)
 	}
+	srv.Revoke(srv.Mint(authtest.Grant{}).AccessToken)
+	if got := srv.Events(oauthreg.EventTokenRevoked); len(got) != 1 || got[0].ClientID != authtest.App || got[0].Subject != "alice" {
+		t.Errorf("after revocation: %+v", got)
+	}
 	srv.RotateKeys()
 	srv.Suspend(authtest.App)
 	srv.RevokeGrants(authtest.App, "")
