@@ -327,6 +327,8 @@ func (s *Server) consentState(ctx context.Context, client *oauthreg.Client, logi
 		state.needed = true
 	case c.LastUsedAt.Before(client.MetadataDocumentSince): // users would be sent elsewhere
 		state.needed = true
+	case client.SelfRegistered && client.MetadataDocumentSince.IsZero() && c.LastUsedAt.Before(client.UpdatedAt): // or may be
+		state.needed = true
 	default:
 		state.needed = !containsAll(c.Scopes, s.consentScopes(client, p)) || !containsAll(c.Resources, p.Resources)
 	}

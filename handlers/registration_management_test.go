@@ -269,3 +269,37 @@ func TestRegistrationLeavesTraces(t *testing.T) {
 		}
 	}
 }
+
+// What a person allowed a client that registered itself holds for the client as
+// it was: after it has changed itself, and may send people elsewhere, it asks anew.
+func TestSelfRegisteredClientAsksAnewAfterAChange(t *testing.T) {
+	e := registrationEnv(t, envOptions{}, nil)
+	a := e.registerByHTTP(`{` + redirects + `}`)
+	id, token := a.str("client_id"), a.str("registration_access_token")
+	silent := func(b *browser, redirectURI string) *answer {
+		target, _ := e.authorizeURL(id, "prompt", "none", "redirect_uri", redirectURI)
+		return b.do(http.MethodGet, target, nil)
+	}
+	const before, after = "https://client.example/cb", "https://elsewhere.example/cb"
+	b := e.browser()
+	target, _ := e.authorizeURL(id, "redirect_uri", before)
+	b.walk(target)
+	if got := silent(b, before); got.location == nil || got.location.Query().Get("code") == "" {
+		t.Fatalf("the consent is not remembered: %d %v", got.status, got.location)
+	}
+	e.clock.add(time.Second)
+	update := e.sendJSON(http.MethodPut, "/oauth/register/"+id, token, `{"client_id":"`+id+`","redirect_uris":["`+before+`","`+after+`"]}`)
+	if update.status != http.StatusOK {
+		t.Fatalf("update: %d %s", update.status, update.raw)
+	}
+	for _, uri := range []string{after, before} {
+		if got := silent(b, uri); got.location == nil || got.location.Query().Get("error") != "consent_required" {
+			t.Errorf("%s: got %d, %v, want consent_required", uri, got.status, got.location)
+		}
+	}
+	target, _ = e.authorizeURL(id, "redirect_uri", after)
+	b.walk(target) // allows it
+	if got := silent(b, after); got.location == nil || got.location.Query().Get("code") == "" {
+		t.Errorf("the new consent is not remembered: %d %v", got.status, got.location)
+	}
+}
