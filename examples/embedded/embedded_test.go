@@ -266,7 +266,7 @@ func TestRegisterIsOneTransaction(t *testing.T) {
 			t.Errorf("%s: %d clients and %d rows, want 1 and 1", tt.name, clients, rows)
 		}
 	}
-	if records, err := a.registry.Audit(t.Context(), oauthreg.AuditQuery{}); err != nil || len(records) != 1 || records[0].Actor.Kind != "user" {
+	if records, err := a.registry.Audit(t.Context(), oauthreg.AuditQuery{Action: "client.registered"}); err != nil || len(records) != 1 || records[0].Actor.Kind != "user" {
 		t.Errorf("audit: %+v, %v", records, err)
 	}
 }
