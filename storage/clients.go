@@ -246,6 +246,7 @@ func (s *Store) clientsOf(ctx context.Context, doing string, refs []clientRef) (
 		}
 	}
 	cleared := s.records.mark()
+	var fresh []*knownClient
 	for some := range lists(missing) {
 		err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
 			return c.each(ctx, "SELECT "+storedColumns+" FROM oauthreg_clients WHERE id IN ("+marks(len(some))+")", some, func(scan func(...any) error) error {
@@ -255,14 +256,17 @@ func (s *Store) clientsOf(ctx context.Context, doing string, refs []clientRef) (
 				}
 				k := newKnown(stored)
 				known[k.Client.ID] = k
-				if len(missing) <= maxRemembered {
-					s.records.put(cleared, k)
-				}
+				fresh = append(fresh, k)
 				return nil
 			})
 		})
 		if err != nil {
 			return nil, err
+		}
+	}
+	if len(fresh) <= maxRemembered {
+		for _, k := range fresh { // not while a connection is held: see recordCache.look
+			s.records.put(cleared, k)
 		}
 	}
 	clients := make([]oauthreg.Client, 0, len(refs))

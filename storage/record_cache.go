@@ -38,7 +38,7 @@ type knownClient struct {
 }
 
 func newKnown(k storedClient) *knownClient {
-	return &knownClient{storedClient: k, client: newClient(k.Client.Clone())}
+	return &knownClient{storedClient: k, client: newClient(k.Client)} // neither changes it
 }
 
 // maxCachedClients bounds the memory of a cache; a client is a few kilobytes.
@@ -105,7 +105,8 @@ func (k *recordCache) mark() uint64 {
 }
 
 // look reads the count of changes when that is due, and forgets everything when
-// it is another. It returns how often was forgotten.
+// it is another. It returns how often was forgotten. The lock is held while the
+// count is read, so nobody may wait for the lock with a connection in his hands.
 func (k *recordCache) look(read func() (int64, error)) (cleared uint64, err error) {
 	k.mu.RLock()
 	due := k.looked.IsZero() || time.Since(k.looked) > k.age

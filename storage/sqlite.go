@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -36,9 +37,43 @@ type sqliteDB struct {
 	writer *writer
 	sql    *statements
 
-	readers *sql.DB // nil in memory
-	stmts   *prepared
-	shared  *sync.Mutex // guards the connection of a database in memory
+	readers *sql.DB        // nil in memory
+	idle    chan *readConn // those that nobody reads with; nil in memory
+	shared  *sync.Mutex    // guards the connection of a database in memory
+
+	closing sync.Mutex
+	closed  bool // on closing: the readers are
+}
+
+// readConn is a connection that reads, with its statements. It is opened when it is
+// first needed. Who waits for one gets it in his turn, which a pool of
+// database/sql does not promise, and finds its statements prepared.
+type readConn struct {
+	conn  *sql.Conn
+	stmts *prepared
+}
+
+// connect makes sure that the connection is there.
+func (r *readConn) connect(ctx context.Context, db *sql.DB) error {
+	if r.conn != nil {
+		return nil
+	}
+	cn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	r.conn, r.stmts = cn, &prepared{db: cn}
+	return nil
+}
+
+func (r *readConn) disconnect() error {
+	if r.conn == nil {
+		return nil
+	}
+	r.stmts.close()
+	err := r.conn.Close()
+	r.conn, r.stmts = nil, nil
+	return err
 }
 
 // openSQLite opens a file, which is created with mode 0600 when it does not
@@ -90,7 +125,10 @@ func openSQLite(dsn string, stmts *statements) (*sqliteDB, error) {
 		writer:  newWriter(w, stmts, nil),
 		sql:     stmts,
 		readers: r,
-		stmts:   &prepared{db: r},
+		idle:    make(chan *readConn, n),
+	}
+	for range n {
+		db.idle <- new(readConn)
 	}
 	// The writer comes first: it is the one that may turn on write-ahead logging.
 	if err := db.writer.connect(context.Background()); err != nil {
@@ -149,18 +187,41 @@ func (db *sqliteDB) read(ctx context.Context, fn func(context.Context, conn) err
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	// The drivers start a goroutine per statement to watch a context that can
-	// end. A local lookup is over before that pays.
-	ctx = context.WithoutCancel(ctx)
 	if db.shared == nil {
-		return fn(ctx, conn{pool: db.stmts, sql: db.sql})
+		return db.readFile(ctx, fn)
 	}
+	ctx = context.WithoutCancel(ctx) // as in readFile
 	db.shared.Lock()
 	defer db.shared.Unlock()
 	if db.writer.stmts == nil {
 		return errClosed
 	}
 	return fn(ctx, conn{pool: db.writer.stmts, sql: db.sql})
+}
+
+func (db *sqliteDB) readFile(ctx context.Context, fn func(context.Context, conn) error) (err error) {
+	var r *readConn
+	select {
+	case r = <-db.idle:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if r == nil {
+		return errClosed
+	}
+	// The drivers start a goroutine per statement to watch a context that can
+	// end. A local lookup is over before that pays.
+	ctx = context.WithoutCancel(ctx)
+	defer func() {
+		if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) {
+			_ = r.disconnect()
+		}
+		db.idle <- r
+	}()
+	if err := r.connect(ctx, db.readers); err != nil {
+		return db.sql.d.classify(err)
+	}
+	return fn(ctx, conn{pool: r.stmts, sql: db.sql})
 }
 
 func (db *sqliteDB) write(ctx context.Context, fn func(context.Context, conn) error) error {
@@ -170,7 +231,7 @@ func (db *sqliteDB) write(ctx context.Context, fn func(context.Context, conn) er
 func (db *sqliteDB) close() error {
 	var errs []error
 	if db.readers != nil {
-		errs = append(errs, db.readers.Close())
+		errs = append(errs, db.closeReaders(), db.readers.Close())
 	}
 	// Last: the connection that closes last folds the log into the file.
 	errs = append(errs, db.writer.close())
@@ -178,4 +239,20 @@ func (db *sqliteDB) close() error {
 		return fmt.Errorf("storage: close: %w", err)
 	}
 	return nil
+}
+
+// closeReaders waits for those who read. Who comes later finds nil.
+func (db *sqliteDB) closeReaders() error {
+	db.closing.Lock()
+	defer db.closing.Unlock()
+	if db.closed {
+		return nil
+	}
+	db.closed = true
+	var errs []error
+	for range cap(db.idle) {
+		errs = append(errs, (<-db.idle).disconnect())
+	}
+	close(db.idle)
+	return errors.Join(errs...)
 }

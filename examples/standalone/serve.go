@@ -84,7 +84,9 @@ func start(ctx context.Context, args []string, getenv func(string) string, stdou
 	if err := checkIssuer(issuer); err != nil {
 		return &usageError{fmt.Errorf("the issuer %s %w", issuer, err)}
 	}
-	log := slog.New(slog.NewTextHandler(stderr, nil))
+	lines := &logWriter{to: stderr}
+	defer func() { _ = lines.Flush() }() // nobody is there to tell
+	log := slog.New(slog.NewTextHandler(lines, nil))
 	m, err := newMetrics(ctx, o.metrics, log)
 	if err != nil {
 		return err
