@@ -7,7 +7,6 @@ import (
 	"iter"
 	"slices"
 	"strings"
-	"sync"
 )
 
 // backend is how statements reach a database. There are four: our own SQLite
@@ -38,8 +37,9 @@ type pool interface {
 // conn is the one way to run a statement. Its errors are classified, see
 // dialect.classify.
 type conn struct {
-	pool pool
-	sql  *statements
+	pool   pool
+	direct *direct // the same connection, for our own SQLite
+	sql    *statements
 }
 
 // exec runs a statement and returns how many rows it affected: matched, or on
@@ -49,6 +49,10 @@ func (c conn) exec(ctx context.Context, query string, args ...any) (int64, error
 		return 0, nil
 	} else if in == inValue {
 		return 0, errText
+	}
+	if c.direct != nil {
+		n, err := c.direct.exec(ctx, c.sql.of(query), args)
+		return n, c.sql.d.classify(err)
 	}
 	res, err := c.pool.ExecContext(ctx, c.sql.of(query), args...)
 	if err != nil {
@@ -84,6 +88,17 @@ func (c conn) one(ctx context.Context, query string, args []any, dest ...any) (b
 func (c conn) each(ctx context.Context, query string, args []any, row func(scan func(dest ...any) error) error) error {
 	if c.sql.d.foreign(query, args) != inNothing {
 		return nil
+	}
+	if c.direct != nil {
+		var failed error
+		err := c.direct.each(ctx, c.sql.of(query), args, func(scan func(...any) error) error {
+			failed = row(scan)
+			return failed
+		})
+		if failed != nil {
+			return failed // as it is
+		}
+		return c.sql.d.classify(err)
 	}
 	rows, err := c.pool.QueryContext(ctx, c.sql.of(query), args...)
 	if err != nil {
@@ -134,7 +149,7 @@ func (d *dialect) foreign(query string, args []any) int {
 // one: not every driver takes several in one call.
 func (c conn) script(ctx context.Context, text string) error {
 	for _, statement := range splitScript(text) {
-		_, err := c.pool.ExecContext(unprepared(ctx), c.sql.of(statement))
+		_, err := c.pool.ExecContext(ctx, c.sql.of(statement))
 		if err != nil && (c.sql.d.isDone == nil || !c.sql.d.isDone(err)) {
 			return c.sql.d.classify(err)
 		}
@@ -223,83 +238,4 @@ func page(limit int) int {
 		return 1000
 	}
 	return limit
-}
-
-// prepared runs statements on a connection or a pool, each prepared once. Only
-// our own SQLite needs it; a host's *gorm.DB prepares if the host wants it to.
-type prepared struct {
-	db interface {
-		pool
-		PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
-	}
-	mu    sync.RWMutex
-	stmts map[string]*sql.Stmt
-}
-
-// maxPrepared bounds the cache: the texts of listings vary with their filters.
-const maxPrepared = 256
-
-type unpreparedKey struct{}
-
-// unprepared marks the context of statements that run once.
-func unprepared(ctx context.Context) context.Context {
-	return context.WithValue(ctx, unpreparedKey{}, true)
-}
-
-func (p *prepared) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
-	p.mu.RLock()
-	st := p.stmts[query]
-	full := len(p.stmts) >= maxPrepared
-	p.mu.RUnlock()
-	if st != nil || full || ctx.Value(unpreparedKey{}) != nil {
-		return st, nil
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if st := p.stmts[query]; st != nil {
-		return st, nil
-	}
-	st, err := p.db.PrepareContext(ctx, query) //nolint:sqlclosecheck // kept; close closes it
-	if err != nil {
-		return nil, err
-	}
-	if p.stmts == nil {
-		p.stmts = make(map[string]*sql.Stmt)
-	}
-	p.stmts[query] = st
-	return st, nil
-}
-
-// close finalizes the statements. database/sql does that itself when a pool is
-// closed, but not for statements that were prepared on one connection; SQLite
-// then keeps the file open and does not fold the log into it.
-func (p *prepared) close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, st := range p.stmts {
-		st.Close()
-	}
-	p.stmts = nil
-}
-
-func (p *prepared) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	st, err := p.stmt(ctx, query) //nolint:sqlclosecheck // kept; close closes it
-	if err != nil {
-		return nil, err
-	}
-	if st == nil {
-		return p.db.ExecContext(ctx, query, args...)
-	}
-	return st.ExecContext(ctx, args...)
-}
-
-func (p *prepared) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	st, err := p.stmt(ctx, query) //nolint:sqlclosecheck // kept; close closes it
-	if err != nil {
-		return nil, err
-	}
-	if st == nil {
-		return p.db.QueryContext(ctx, query, args...)
-	}
-	return st.QueryContext(ctx, args...)
 }

@@ -21,7 +21,7 @@ func (s *Store) emptyInMemory(ctx context.Context) (bool, error) {
 	}
 	var tables int
 	err := db.read(ctx, func(ctx context.Context, c conn) error {
-		_, err := c.one(unprepared(ctx), "SELECT count(*) FROM sqlite_master", nil, &tables)
+		_, err := c.one(ctx, "SELECT count(*) FROM sqlite_master", nil, &tables)
 		return err
 	})
 	return tables == 0, err

@@ -152,7 +152,7 @@ func (s *Store) migrate(ctx context.Context, doing string, have []migration) err
 	// Most starts find nothing to do, and need no lock for it.
 	var done []Migration
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) (err error) {
-		done, err = applied(unprepared(ctx), c, have)
+		done, err = applied(ctx, c, have)
 		return err
 	})
 	if err != nil {
@@ -170,7 +170,6 @@ func (s *Store) migrate(ctx context.Context, doing string, have []migration) err
 	for i := len(done); i < len(have); i++ {
 		m := have[i]
 		err := s.write(ctx, doing, func(ctx context.Context, c conn) error {
-			ctx = unprepared(ctx)
 			if c.sql.d.lock != nil {
 				unlock, err := c.sql.d.lock(ctx, c)
 				if err != nil {
@@ -219,7 +218,7 @@ func (s *Store) MigrationStatus(ctx context.Context) ([]Migration, error) {
 	}
 	var done []Migration
 	err = s.read(ctx, doing, func(ctx context.Context, c conn) (err error) {
-		done, err = applied(unprepared(ctx), c, have)
+		done, err = applied(ctx, c, have)
 		return err
 	})
 	if err != nil {

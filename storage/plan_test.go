@@ -28,7 +28,7 @@ type recordingPool struct {
 
 func (r *recording) wrap(fn func(context.Context, conn) error) func(context.Context, conn) error {
 	return func(ctx context.Context, c conn) error {
-		c.pool = recordingPool{c.pool, r}
+		c.pool, c.direct = recordingPool{c.pool, r}, nil
 		return fn(ctx, c)
 	}
 }
@@ -192,7 +192,6 @@ func TestStatementsUseIndexes(t *testing.T) {
 				"sqlite": sqliteScans, "postgres": postgresScans, "mysql": mysqlScans,
 			}[s.sql.d.name]
 			must(t, s.db.write(t.Context(), func(ctx context.Context, c conn) error {
-				ctx = unprepared(ctx)
 				for _, setting := range preferIndexes[s.sql.d.name] {
 					if _, err := c.exec(ctx, setting); err != nil {
 						return err

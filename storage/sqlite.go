@@ -50,7 +50,7 @@ type sqliteDB struct {
 // database/sql does not promise, and finds its statements prepared.
 type readConn struct {
 	conn  *sql.Conn
-	stmts *prepared
+	stmts *direct
 }
 
 // connect makes sure that the connection is there.
@@ -62,7 +62,11 @@ func (r *readConn) connect(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
-	r.conn, r.stmts = cn, &prepared{db: cn}
+	if r.stmts, err = newDirect(cn); err != nil {
+		_ = cn.Close()
+		return err
+	}
+	r.conn = cn
 	return nil
 }
 
@@ -196,7 +200,7 @@ func (db *sqliteDB) read(ctx context.Context, fn func(context.Context, conn) err
 	if db.writer.stmts == nil {
 		return errClosed
 	}
-	return fn(ctx, conn{pool: db.writer.stmts, sql: db.sql})
+	return fn(ctx, conn{pool: db.writer.conn, direct: db.writer.stmts, sql: db.sql})
 }
 
 func (db *sqliteDB) readFile(ctx context.Context, fn func(context.Context, conn) error) (err error) {
@@ -221,7 +225,7 @@ func (db *sqliteDB) readFile(ctx context.Context, fn func(context.Context, conn)
 	if err := r.connect(ctx, db.readers); err != nil {
 		return db.sql.d.classify(err)
 	}
-	return fn(ctx, conn{pool: r.stmts, sql: db.sql})
+	return fn(ctx, conn{pool: r.conn, direct: r.stmts, sql: db.sql})
 }
 
 func (db *sqliteDB) write(ctx context.Context, fn func(context.Context, conn) error) error {

@@ -249,7 +249,7 @@ func dumpRows(t *testing.T, s *Store) seedRows {
 			if name == "oauthreg_schema_migrations" {
 				continue
 			}
-			rows, err := c.pool.QueryContext(unprepared(ctx), "SELECT * FROM "+name)
+			rows, err := c.pool.QueryContext(ctx, "SELECT * FROM "+name)
 			must(t, err)
 			defer rows.Close()
 			columns, err := rows.Columns()
@@ -285,7 +285,6 @@ func load(t *testing.T, s *Store, text []byte) {
 	d.UseNumber()
 	must(t, d.Decode(&all))
 	must(t, s.db.write(t.Context(), func(ctx context.Context, c conn) error {
-		ctx = unprepared(ctx)
 		for table, rows := range all {
 			if _, err := c.exec(ctx, "DELETE FROM oauthreg_"+table); err != nil {
 				return err

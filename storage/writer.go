@@ -41,7 +41,7 @@ type writer struct {
 
 	// Of the leader alone.
 	conn  *sql.Conn
-	stmts *prepared
+	stmts *direct
 }
 
 // job is a function that waits for its transaction.
@@ -153,7 +153,7 @@ func (w *writer) transact(live []*job) error {
 	if err := w.connect(ctx); err != nil {
 		return err
 	}
-	c := conn{pool: w.stmts, sql: w.sql}
+	c := conn{pool: w.conn, direct: w.stmts, sql: w.sql}
 	if _, err := c.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return w.rollback(ctx, c, err) // should an earlier one be stuck
 	}
@@ -231,7 +231,11 @@ func (w *writer) connect(ctx context.Context) error {
 			return err
 		}
 	}
-	w.conn, w.stmts = cn, &prepared{db: cn}
+	if w.stmts, err = newDirect(cn); err != nil {
+		_ = cn.Close()
+		return err
+	}
+	w.conn = cn
 	return nil
 }
 
