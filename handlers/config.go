@@ -113,7 +113,9 @@ type Config struct {
 	// to the server's Keys for as long as the provider lives.
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
-	// Logger gets one line per request; nil discards. Never a secret.
+	// Logger gets one line per request: at debug level when all went well, at
+	// info when it was refused, at error when it failed. Never a secret. nil
+	// discards.
 	Logger *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time

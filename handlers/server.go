@@ -152,7 +152,11 @@ func (s *Server) handle(name string, e endpoint, fail failer) http.Handler {
 		}()
 		err := e(w, r)
 		if err == nil {
-			s.logRequest(r.Context(), slog.LevelInfo, start, info, nil)
+			level := slog.LevelDebug
+			if info.errorCode != "" { // sent to a redirect URI
+				level = slog.LevelInfo
+			}
+			s.logRequest(r.Context(), level, start, info, nil)
 			return
 		}
 		oe := toOAuth(err)
@@ -166,7 +170,8 @@ func (s *Server) handle(name string, e endpoint, fail failer) http.Handler {
 	})
 }
 
-// logRequest writes the one line of a request. The path is not in it: some carry
+// logRequest writes the one line of a request: for debugging when all went well,
+// as information when it was refused, as an error when it failed. The path is not in it: some carry
 // what must not be logged.
 func (s *Server) logRequest(ctx context.Context, level slog.Level, start time.Time, info *requestInfo, oe *Error) {
 	if !s.log.Enabled(ctx, level) {

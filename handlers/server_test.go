@@ -131,7 +131,7 @@ func newEnv(t testing.TB, opts envOptions) *env {
 	e.issuer = map[bool]string{false: "http://", true: "https://"}[opts.tls] + l.Addr().String() + opts.base
 	cfg := handlers.Config{
 		Issuer: e.issuer, Registry: e.reg, Store: flowStore, Keys: keys, Secrets: [][]byte{testSecret},
-		Users: testUsers{}, Now: e.clock.Now, Logger: slog.New(slog.NewTextHandler(e.log, nil)),
+		Users: testUsers{}, Now: e.clock.Now, Logger: slog.New(slog.NewTextHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Scopes:    []handlers.Scope{{Name: "openid"}, {Name: "profile"}, {Name: "read"}, {Name: "write"}, {Name: "offline_access"}},
 		Resources: []string{e.issuer + "/api"},
 		Limits:    handlers.NoLimits,

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/ory/fosite"
+
 	"github.com/oauthreg/oauthreg/oauthreg"
 )
 
@@ -22,6 +24,23 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request, form url.Values, 
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, response.ToMap())
+	writeJSON(w, http.StatusOK, newTokenResponse(response))
 	return nil
+}
+
+// tokenResponse is RFC 6749 §5.1 and OpenID Connect Core §3.1.3.3.
+type tokenResponse struct {
+	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    any    `json:"expires_in,omitempty"` // seconds
+	IDToken      any    `json:"id_token,omitempty"`
+	RefreshToken any    `json:"refresh_token,omitempty"`
+	Scope        any    `json:"scope"`
+}
+
+func newTokenResponse(r fosite.AccessResponder) tokenResponse {
+	return tokenResponse{
+		AccessToken: r.GetAccessToken(), TokenType: r.GetTokenType(), ExpiresIn: r.GetExtra("expires_in"),
+		IDToken: r.GetExtra("id_token"), RefreshToken: r.GetExtra("refresh_token"), Scope: r.GetExtra("scope"),
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/url"
 	"slices"
@@ -38,6 +39,7 @@ type options struct {
 
 	resources []string
 	limits    bool
+	log       slog.Level
 	implicit  bool
 	cimd      bool
 	// certification gives up safe defaults that the certification profiles
@@ -98,6 +100,7 @@ func parseFlags(args []string, getenv func(string) string, help io.Writer) (opti
 		o.resources = append(o.resources, v)
 		return checkResource(v)
 	})
+	fs.TextVar(&o.log, "log", slog.LevelInfo, "`level` of the log on stderr: debug shows every request, info those that were refused; or warn, error")
 	fs.Func("limits", "`on|off`: limits on failed authentications and floods (default on)", onOff(&o.limits))
 	fs.Func("registration", "`open|token|closed`: dynamic client registration, for everybody, with an initial access token, or not at all (default open)", func(v string) error {
 		mode, ok := registrationModes[v]

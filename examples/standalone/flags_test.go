@@ -92,7 +92,7 @@ func TestHelp(t *testing.T) {
 		}
 		for _, name := range []string{"-addr", "-issuer", "-db", "-clients", "-users", "-admin-key", "-tls-cert", "-tls-key", "-outbound-ca", "-outbound-private",
 			"-conformance", "-conformance-config", "-conformance-client", "-conformance-redirect", "-conformance-user", "-conformance-register", "-conformance-json",
-			"-org", "-project", "-user", "-resource", "-limits", "-implicit", "-metrics"} {
+			"-org", "-project", "-user", "-resource", "-limits", "-log", "-implicit", "-metrics"} {
 			if !strings.Contains(help.String(), "  "+name+" ") && !strings.Contains(help.String(), "  "+name+"\n") {
 				t.Errorf("%s does not tell of %s", arg, name)
 			}

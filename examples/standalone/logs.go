@@ -27,7 +27,8 @@ func (l *logWriter) Write(line []byte) (int, error) {
 	defer l.mu.Unlock()
 	l.lines = append(l.lines, line...)
 	head := line[:min(len(line), 80)]
-	if !bytes.Contains(head, []byte("level=INFO")) || len(l.lines) > 32<<10 {
+	ordinary := bytes.Contains(head, []byte("level=INFO")) || bytes.Contains(head, []byte("level=DEBUG"))
+	if !ordinary || len(l.lines) > 32<<10 {
 		return len(line), l.flush()
 	}
 	if !l.waking {

@@ -32,9 +32,9 @@ func (l *lockedText) get() (text string, writes int) {
 func TestLogWriter(t *testing.T) {
 	to := new(lockedText)
 	w := &logWriter{to: to}
-	log := slog.New(slog.NewTextHandler(w, nil))
+	log := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	for range 10 {
-		log.Info("request", "n", 1)
+		log.Debug("request", "n", 1)
 	}
 	log.Warn("careful")
 	text, writes := to.get()

@@ -86,7 +86,7 @@ func start(ctx context.Context, args []string, getenv func(string) string, stdou
 	}
 	lines := &logWriter{to: stderr}
 	defer func() { _ = lines.Flush() }() // nobody is there to tell
-	log := slog.New(slog.NewTextHandler(lines, nil))
+	log := slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: o.log}))
 	m, err := newMetrics(ctx, o.metrics, log)
 	if err != nil {
 		return err

@@ -75,6 +75,9 @@ func launch(t *testing.T, args ...string) *running {
 	if !strings.Contains(joined, " -addr ") {
 		args = append(args, "-addr", "127.0.0.1:0")
 	}
+	if !strings.Contains(joined, " -log ") {
+		args = append(args, "-log", "debug") // so that all of it is searched for secrets
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &running{t: t, out: newOutput(), err: newOutput(), cancel: cancel, status: make(chan int, 1)}
 	go func() { s.status <- run(ctx, args, noEnv, s.out, s.err) }()
