@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -38,6 +39,7 @@ func (s *Store) InsertClient(ctx context.Context, rec oauthreg.Record, audit oau
 	if err != nil {
 		return explain(doing, err)
 	}
+	defer s.counts.added.Add(1) // whatever the outcome
 	return s.write(ctx, doing, func(ctx context.Context, c conn) error {
 		_, err := c.exec(ctx, "INSERT INTO oauthreg_clients (id, client_id, incarnation, revision, "+clientColumns+") VALUES (?, ?, ?, 1, "+marks(len(row))+")",
 			append([]any{rec.Client.ID, rec.Client.ClientID, incarnation}, row...)...)
@@ -192,23 +194,28 @@ func (s *Store) ListClients(ctx context.Context, q oauthreg.ListQuery) ([]oauthr
 		w.and("created_at <= ? AND (created_at < ? OR id < ?)", at, at, q.AfterID)
 	}
 
-	// The number of rows is part of the text: SQLite compiles a statement anew
-	// each time in which it is bound.
-	rows := "SELECT id, incarnation, revision FROM oauthreg_clients" + w.sql() + " ORDER BY created_at DESC, id DESC LIMIT " + strconv.Itoa(page(q.Limit))
-	args := w.args
-	if q.Offset > 0 {
-		rows += " OFFSET ?"
-		args = append(args, q.Offset)
-	}
+	list := "SELECT id, incarnation, revision FROM oauthreg_clients" + w.sql() + " ORDER BY created_at DESC, id DESC LIMIT "
 	var refs []clientRef
 	total := -1
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		limit, offset := page(q.Limit), max(q.Offset, 0)
 		if q.Count {
-			if _, err := c.one(ctx, count, countArgs, &total); err != nil {
+			var err error
+			if total, err = s.countClients(ctx, c, count, countArgs); err != nil {
 				return err
 			}
+			// The search ends with the last that there is.
+			if limit = min(limit, total-offset); limit <= 0 {
+				return nil
+			}
 		}
-		return c.each(ctx, rows, args, func(scan func(...any) error) error {
+		// The number of rows is part of the text: SQLite compiles a statement anew
+		// each time in which it is bound.
+		query, args := list+strconv.Itoa(limit), w.args
+		if offset > 0 {
+			query, args = query+" OFFSET ?", append(slices.Clip(args), offset)
+		}
+		return c.each(ctx, query, args, func(scan func(...any) error) error {
 			var ref clientRef
 			err := scan(&ref.id, &ref.incarnation, &ref.revision)
 			refs = append(refs, ref)

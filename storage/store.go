@@ -144,6 +144,7 @@ type Store struct {
 	cfg     Config
 	sealer  *sealer
 	records *recordCache // nil: do not remember
+	counts  *clientCounts
 	outer   *recordCache // of the store outside the host's transaction, nil outside of one
 	keys    *keyLock
 }
@@ -246,6 +247,7 @@ func newStore(db backend, sql *statements, cfg Config) *Store {
 		cfg:     cfg,
 		sealer:  newSealer(cfg.EncryptionKeys),
 		records: newRecordCache(cfg.ClientCacheAge),
+		counts:  new(clientCounts),
 		keys:    newKeyLock(),
 	}
 }
