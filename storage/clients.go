@@ -272,7 +272,7 @@ func (s *Store) clientsOf(ctx context.Context, doing string, refs []clientRef) (
 		}
 	}
 	if len(fresh) <= maxRemembered {
-		for _, k := range fresh { // not while a connection is held: see recordCache.look
+		for _, k := range fresh {
 			s.records.put(cleared, k)
 		}
 	}

@@ -14,7 +14,8 @@ import (
 // shows in a count of changes that is looked at once in age; nothing is answered
 // from memory when that look failed.
 type recordCache struct {
-	age time.Duration
+	age     time.Duration
+	looking chan struct{} // held by who reads the count
 
 	mu sync.RWMutex
 	// looked is when the count was last read, and seen what it was.
@@ -55,7 +56,7 @@ func newRecordCache(age time.Duration) *recordCache {
 	if age < 0 {
 		return nil
 	}
-	k := &recordCache{age: age}
+	k := &recordCache{age: age, looking: make(chan struct{}, 1)}
 	k.clear()
 	return k
 }
@@ -105,31 +106,39 @@ func (k *recordCache) mark() uint64 {
 }
 
 // look reads the count of changes when that is due, and forgets everything when
-// it is another. It returns how often was forgotten. The lock is held while the
-// count is read, so nobody may wait for the lock with a connection in his hands.
-func (k *recordCache) look(read func() (int64, error)) (cleared uint64, err error) {
-	k.mu.RLock()
-	due := k.looked.IsZero() || time.Since(k.looked) > k.age
-	cleared = k.cleared
-	k.mu.RUnlock()
-	if !due {
+// it is another. It returns how often was forgotten. One caller at a time reads;
+// the others wait for him no longer than their ctx lasts.
+func (k *recordCache) look(ctx context.Context, read func(context.Context) (int64, error)) (cleared uint64, err error) {
+	if cleared, due := k.due(); !due {
 		return cleared, nil
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !k.looked.IsZero() && time.Since(k.looked) <= k.age { // someone else did
-		return k.cleared, nil
+	select {
+	case k.looking <- struct{}{}:
+		defer func() { <-k.looking }()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	if cleared, due := k.due(); !due { // someone else did
+		return cleared, nil
 	}
 	now := time.Now()
-	n, err := read()
+	n, err := read(ctx)
 	if err != nil {
 		return 0, err
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if n != k.seen {
 		k.clear()
 	}
 	k.looked, k.seen = now, n
 	return k.cleared, nil
+}
+
+func (k *recordCache) due() (cleared uint64, due bool) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.cleared, k.looked.IsZero() || time.Since(k.looked) > k.age
 }
 
 // put remembers a client that was read after cleared was what it is.
@@ -218,8 +227,8 @@ func (s *Store) known(ctx context.Context, doing string, ref oauthreg.Ref) (*kno
 	var cleared uint64
 	if s.records != nil {
 		var err error
-		cleared, err = s.records.look(func() (n int64, err error) {
-			err = s.read(context.WithoutCancel(ctx), doing, func(ctx context.Context, c conn) error {
+		cleared, err = s.records.look(ctx, func(ctx context.Context) (n int64, err error) {
+			err = s.read(ctx, doing, func(ctx context.Context, c conn) error {
 				_, err := c.one(ctx, "SELECT n FROM oauthreg_counters WHERE name = ?", []any{clientChanges}, &n)
 				return err
 			})

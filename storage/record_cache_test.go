@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -119,7 +120,7 @@ func TestClientCacheCopies(t *testing.T) {
 func TestClientCacheUnreachable(t *testing.T) {
 	boom := errors.New("boom")
 	k := newRecordCache(time.Millisecond)
-	cleared, err := k.look(func() (int64, error) { return 1, nil })
+	cleared, err := k.look(t.Context(), func(context.Context) (int64, error) { return 1, nil })
 	must(t, err)
 	rec := newKnown(storedClient{Record: oauthreg.Record{Client: oauthreg.Client{ID: "id", ClientID: "cid"}}})
 	k.put(cleared, rec)
@@ -127,9 +128,9 @@ func TestClientCacheUnreachable(t *testing.T) {
 		t.Fatal("not remembered")
 	}
 	time.Sleep(5 * time.Millisecond)
-	_, err = k.look(func() (int64, error) { return 0, boom })
+	_, err = k.look(t.Context(), func(context.Context) (int64, error) { return 0, boom })
 	wantErr(t, err, boom)
-	if _, err := k.look(func() (int64, error) { return 2, nil }); err != nil {
+	if _, err := k.look(t.Context(), func(context.Context) (int64, error) { return 2, nil }); err != nil {
 		t.Fatal(err)
 	}
 	if k.get(oauthreg.ByID("id")) != nil {
@@ -148,5 +149,30 @@ func TestClientCacheIsBounded(t *testing.T) {
 	}
 	if len(k.clients) != maxCachedClients || len(k.ids) != maxCachedClients {
 		t.Errorf("got %d records and %d ids, want %d", len(k.clients), len(k.ids), maxCachedClients)
+	}
+}
+
+// Who waits for somebody else's look waits no longer than he may.
+func TestClientCacheWaits(t *testing.T) {
+	k := newRecordCache(time.Minute)
+	reading, answer := make(chan bool), make(chan bool)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, err := k.look(t.Context(), func(context.Context) (int64, error) {
+			close(reading)
+			<-answer
+			return 1, nil
+		})
+		must(t, err)
+	})
+	<-reading
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := k.look(ctx, func(context.Context) (int64, error) { t.Error("it looked too"); return 0, nil })
+	wantErr(t, err, context.Canceled)
+	close(answer)
+	wg.Wait()
+	if _, due := k.due(); due {
+		t.Error("the look is not remembered")
 	}
 }
