@@ -1,9 +1,7 @@
 package examples_test
 
 import (
-	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -12,21 +10,7 @@ import (
 // Every row of the checklist in SECURITY.md names tests that exist, or says that
 // the feature is not offered.
 func TestSecurityChecklist(t *testing.T) {
-	declared := map[string]bool{}
-	decl := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
-	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		for _, m := range decl.FindAllSubmatch(b, -1) {
-			declared[string(m[1])] = true
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	declared := testNames(t)
 	doc, err := os.ReadFile("../SECURITY.md")
 	if err != nil {
 		t.Fatal(err)
