@@ -10,11 +10,14 @@ import (
 	"testing"
 )
 
-// testNames is every test and fuzz test of the module.
-func testNames(t *testing.T) map[string]bool {
+// testNames is every test and fuzz test of the module, exampleNames every Example.
+func testNames(t *testing.T) map[string]bool    { return declaredInTests(t, `(?:Test|Fuzz)\w+`) }
+func exampleNames(t *testing.T) map[string]bool { return declaredInTests(t, `Example\w*`) }
+
+func declaredInTests(t *testing.T, pattern string) map[string]bool {
 	t.Helper()
 	declared := map[string]bool{}
-	decl := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	decl := regexp.MustCompile(`(?m)^func (` + pattern + `)\(`)
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
 			return err

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -111,33 +112,30 @@ func ExampleRegistry_Register_hydra() {
 	// true true
 }
 
-// signer is a private key that is here after all.
-type signer struct{ crypto.Signer }
-
-func (s signer) Sign(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return s.Signer.Sign(rand.Reader, digest, opts)
-}
-
-// The signing key of the server that is replaced stays published, so that what it
-// signed verifies until it expires, while new keys sign.
-func ExampleExternalKey() {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader) // from the old server's JWKS
+// The signing key of another server goes on to sign, under its kid, until the ring
+// rotates it: nobody who cached the old JWKS notices.
+func ExampleKeyRing_import() {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader) // the "d" of the old server's JWKS
+	if err != nil {
+		panic(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		panic(err)
 	}
 	ctx := context.Background()
-	ring, err := oauthreg.OpenKeyRing(ctx, oauthreg.KeyRingConfig{
-		Store:      new(oauthregtest.Memory),
-		Algorithms: []string{"ES256"},
-		External: []oauthreg.ExternalKey{{
-			Signer: signer{private}, Alg: "ES256", KeyID: "old-server-1",
-			ActiveAt: time.Now().Add(-24 * time.Hour), RetiredAt: time.Now(), // published for KeepAfter, 48 hours
-		}},
+	store := new(oauthregtest.Memory)
+	err = store.UpdateSigningKeys(ctx, func(have []oauthreg.SigningKey) (add, replace []oauthreg.SigningKey, err error) {
+		if len(have) > 0 {
+			return nil, nil, nil // done before
+		}
+		now := time.Now()
+		return []oauthreg.SigningKey{{KeyID: "old-server-1", Alg: "ES256", Private: der, CreatedAt: now, ActiveAt: now}}, nil, nil
 	})
 	if err != nil {
 		panic(err)
 	}
-	set, err := ring.JWKS(ctx)
+	ring, err := oauthreg.OpenKeyRing(ctx, oauthreg.KeyRingConfig{Store: store, Algorithms: []string{"ES256"}})
 	if err != nil {
 		panic(err)
 	}
@@ -149,7 +147,42 @@ func ExampleExternalKey() {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(len(set.Keys), len(set.Key("old-server-1")), info.KeyID == "old-server-1")
+	set, err := ring.JWKS(ctx)
+	fmt.Println(info.KeyID, len(set.Keys), err)
 	// Output:
-	// 2 1 false
+	// old-server-1 1 <nil>
+}
+
+// kms is a key management service: it signs, and never tells the private key.
+type kms struct{ key crypto.Signer }
+
+func (k kms) Public() crypto.PublicKey { return k.key.Public() }
+
+func (k kms) Sign(_ context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return k.key.Sign(rand.Reader, digest, opts)
+}
+
+// A private key stays in a key management service.
+func ExampleExternalKey() {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	ctx := context.Background()
+	ring, err := oauthreg.OpenKeyRing(ctx, oauthreg.KeyRingConfig{
+		Store:      new(oauthregtest.Memory),
+		Algorithms: []string{"ES256"},
+		External:   []oauthreg.ExternalKey{{Signer: kms{private}, Alg: "ES256", KeyID: "kms-1"}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	token, err := ring.Sign(ctx, "ES256", "JWT", map[string]string{"sub": "alice"})
+	if err != nil {
+		panic(err)
+	}
+	_, info, err := ring.Verify(ctx, token)
+	fmt.Println(info.KeyID, err)
+	// Output:
+	// kms-1 <nil>
 }
