@@ -145,7 +145,8 @@ type Client struct {
 	JWKSURI string          `json:"jwks_uri,omitempty"`
 
 	// ClientURI, LogoURI, TOSURI and PolicyURI are client_uri, logo_uri,
-	// tos_uri and policy_uri: http or https, shown to people, never fetched.
+	// tos_uri and policy_uri: http or https, shown to people. The logo is fetched
+	// by the server, of clients whose logos are shown at all; the others never.
 	ClientURI string   `json:"client_uri,omitempty"`
 	LogoURI   string   `json:"logo_uri,omitempty"`
 	TOSURI    string   `json:"tos_uri,omitempty"`

@@ -7,6 +7,15 @@
 // Connect ask for; all of them work on the same rows and take part in the same
 // transactions. It knows nothing of HTTP.
 //
+// # Opening
+//
+// [Open] opens a database that belongs to the store: a SQLite file, ":memory:" for
+// tests, or a server. [New] takes the host's own *gorm.DB, so that clients are
+// registered in the host's transactions ([Store.WithTx]). [Store.Migrate] makes and
+// upgrades the tables, and nothing else does; [Store.PendingSQL] prints what it would
+// do, and [Store.MigrationStatus] what was done. Migrations move forward only.
+// [Store.RunJanitor] runs beside the server.
+//
 // # Rules that hold for every method
 //
 // The database decides races: whatever may be used once is consumed by one
@@ -17,7 +26,12 @@
 // assertion ids and browser values are found by their SHA-256; sessions,
 // request forms, pending requests and private keys are sealed with
 // [Config.EncryptionKeys], bound to the row they stand in. Of a request's form
-// every parameter that carries a credential is dropped before it is stored.
+// every parameter that carries a credential is dropped before it is stored. To
+// change the key, put another one first and run [Store.Reencrypt].
+//
+// What is sealed has a version in front: requests in a compact binary form,
+// sessions in their own, or as JSON where they have none. A newer version of this
+// package reads what every older release wrote.
 //
 // A code or a token is worth something only while its grant lives and its
 // client exists and is not suspended. The grant is looked at in the query that
@@ -86,6 +100,16 @@
 // the hour, access tokens when they end (a quarter), sign-ins when they end (a
 // tenth), and codes and refresh tokens with their grant, a day after it ended or
 // was revoked.
+//
+// # What it measures
+//
+// [Config.TracerProvider] gets a span for each operation, and [Config.MeterProvider]
+// these metrics:
+//
+//	db.client.operation.duration   operation, kind of database, error.type
+//	oauthreg.storage.retries       kind of database
+//	oauthreg.storage.commit.size   kind of database: writers that shared a commit
+//	oauthreg.janitor.deleted       table
 //
 // # Time
 //

@@ -7,6 +7,15 @@
 //	func TestStore(t *testing.T) {
 //		storagetest.Run(t, func(t *testing.T) storagetest.Store { return openMine(t) })
 //	}
+//
+// A store that passes can take the place of package storage: it is given to
+// [oauthreg.NewRegistry], [oauthreg.OpenKeyRing] and handlers.New. The rules are about
+// single use and races (codes, refresh tokens, assertions, interactions, initial
+// access tokens), about revocation, which counts with the next read, about
+// transactions, about what is not found and what is a conflict, and about values that
+// have to come back as they were. They do not look into the database: that nothing
+// that opens a door is there in clear, and how it migrates and cleans up, is the
+// store's own to test.
 package storagetest
 
 import (
