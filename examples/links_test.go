@@ -76,3 +76,37 @@ func slug(heading string) string {
 	}, strings.ToLower(heading))
 	return kept
 }
+
+// Every metric that is measured stands in the documentation of its package.
+func TestMetricsAreDocumented(t *testing.T) {
+	made := regexp.MustCompile(`(?:counter|histogram|Int64\w+|Float64\w+)\("([a-z][a-z0-9_.]+)"`)
+	for folder, sources := range map[string]string{"handlers": "../handlers/telemetry*.go", "storage": "../storage/telemetry.go"} {
+		doc, err := os.ReadFile("../" + folder + "/doc.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		files, err := filepath.Glob(sources)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := 0
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range made.FindAllStringSubmatch(string(b), -1) {
+				names++
+				if !strings.Contains(string(doc), "//\t"+m[1]+" ") {
+					t.Errorf("%s/doc.go does not tell of %s, which %s measures", folder, m[1], file)
+				}
+			}
+		}
+		if names < 4 {
+			t.Errorf("%d metrics found in %s", names, sources)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/oauthreg/oauthreg/handlers"
 	"github.com/oauthreg/oauthreg/oauthreg"
@@ -45,6 +46,8 @@ func demoClient(master masterKey) oauthreg.Declaration {
 			GrantTypes:              []oauthreg.GrantType{oauthreg.GrantAuthorizationCode, oauthreg.GrantRefreshToken},
 			RedirectURIs:            []string{demoRedirectURI},
 			Scopes:                  []string{"openid", "profile", "email", "offline_access"},
+			// A person copies the code by hand.
+			Lifetimes: oauthreg.Lifetimes{AuthorizationCode: 10 * time.Minute},
 		},
 		Secret: oauthreg.SecretPrefix + master.text("demo client secret", 43),
 	}
@@ -105,6 +108,12 @@ func firstFlow(issuer string, clients []oauthreg.Client, secret, signInAs string
 		}
 	}
 	refreshes := c.AllowsGrantType(oauthreg.GrantRefreshToken)
+	codeLife := "60 seconds"
+	if life := c.Lifetimes.AuthorizationCode; life >= 2*time.Minute {
+		codeLife = fmt.Sprintf("%d minutes", int(life.Minutes()))
+	} else if life > 0 {
+		codeLife = fmt.Sprintf("%d seconds", int(life.Seconds()))
+	}
 
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -114,7 +123,7 @@ func firstFlow(issuer string, clients []oauthreg.Client, secret, signInAs string
 	line("  %s/oauth/authorize?%s", issuer, query.Encode())
 	line("")
 	line("The browser ends at %s?code=..., where nothing needs to listen.", redirect)
-	line("Copy the code out of its address; it is good for one use and a short time. Then, in a shell:")
+	line("Copy the code out of its address; it is good for one use, within %s. Then, in a shell:", codeLife)
 	line("")
 	line("  ISSUER='%s' CLIENT='%s'", issuer, client)
 	line(`  pick() { sed 's/.*"'"$1"'":"\([^"]*\)".*/\1/'; }`)
