@@ -12,6 +12,29 @@
 // [NewMetadataHandler] serves what clients look for first, the metadata of the
 // protected resource (RFC 9728). The package knows nothing of the authorization
 // server beside it.
+//
+// # What to set
+//
+// [Config.Resource] is what this API is called: a token that is for another one is
+// refused. A resource server that leaves it out takes tokens that were meant for
+// others. [Config.Scopes] are needed by every request; what single handlers need
+// beyond that, they ask the [Token] for, which they get by [FromContext].
+// [Config.ResourceMetadata] is where the metadata stands; it is in every challenge, so
+// that a client that knows nothing but the API's URL can find the rest.
+//
+// # How fresh it is
+//
+// NewJWT fetches the issuer's keys at the first token, keeps them for 15 minutes,
+// fetches them again when a token names a key that it does not know, at most every 30
+// seconds, and goes on with what it has, for up to a day, while the issuer is down. A
+// revoked JWT is valid there until it expires. NewIntrospection asks for every request,
+// unless [IntrospectionConfig.CacheFor] lets it remember. A verifier that cannot tell
+// is 503, never 401 and never a yes.
+//
+// # Tokens bound to a key
+//
+// DPoP (RFC 9449) and mutual TLS (RFC 8705) are not checked: a token that is bound to a
+// key is refused, since to take it without the proof would be to ignore the bond.
 package bearer
 
 import (
