@@ -27,6 +27,13 @@ func TestLinks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		once := map[string]bool{}
+		for _, h := range heading.FindAllStringSubmatch(string(b), -1) {
+			if once[h[0]] && !strings.Contains(doc, "CHANGELOG") {
+				t.Errorf("%s has %q twice", doc, h[0])
+			}
+			once[h[0]] = true
+		}
 		for _, m := range named.FindAllStringSubmatch(string(b), -1) {
 			if !declared[m[1]] {
 				t.Errorf("%s: there is no %s", doc, m[1])
