@@ -72,14 +72,16 @@
 // [Config.Events] hears what was authorized, issued, refused or revoked, after it is
 // committed ([oauthreg.EventFunc]). It is called in the request, never for what was
 // rolled back, and is not a queue: what a dying process had no time to tell is in the
-// audit log and the tables alone. [Config.Logger] gets a line per request, at
-// debug level when all went well. Both have the id that the answer carries in X-Request-Id, which a trusted proxy may bring.
+// audit log and the tables alone. [Config.Logger] gets a line per request, at debug
+// level when all went well. Both have the id that the answer carries in X-Request-Id,
+// which a trusted proxy may bring.
 //
 // [Config.TracerProvider] and [Config.MeterProvider] are OpenTelemetry's. A request is
-// one span ("POST /oauth/token") with oauth.client_id, oauth.grant_type,
-// oauth.scope, oauth.error and the request id; below it are what it did in the database and what it fetched. The parent
-// is the host's span or, from a trusted proxy, that of traceparent; a stranger's is
-// only linked. The metrics, and what they are told apart by:
+// one span ("POST /oauth/token") with oauth.client_id, oauth.grant_type, oauth.scope,
+// oauth.error and the request id; below it are what it did in the database and what
+// it fetched. The parent is the host's span or, from a trusted proxy, that of
+// traceparent; a stranger's is only linked. The metrics, and what they are told apart
+// by:
 //
 //	http.server.request.duration             endpoint, route, method, status, error.type (the OAuth error)
 //	http.client.request.duration             method, status or error.type: fetches from URLs that clients named
