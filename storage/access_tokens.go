@@ -19,17 +19,9 @@ import (
 // before its grant.
 func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, r fosite.Requester) error {
 	const doing = "create access token"
-	if signature == "" {
-		return fosite.ErrNotFound
-	}
-	q, err := s.encode(ctx, r)
+	q, err := s.sealRequest(ctx, doing, sealAccess, signature, r)
 	if err != nil {
-		return explain(doing, err)
-	}
-	key := rowKey(signature)
-	sealed, err := s.sealer.seal(sealAccess, key, q.plain)
-	if err != nil {
-		return explain(doing, err)
+		return err
 	}
 	now := micros(s.now())
 	expires := q.expiresAt(fosite.AccessToken, time.Time{})
@@ -39,7 +31,7 @@ func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, 
 			n, err := c.exec(ctx, `INSERT INTO oauthreg_access_tokens
 				(signature, grant_id, client_id, incarnation, subject, request, created_at, expires_at)
 				SELECT ?, ?, c.id, c.incarnation, ?, ?, ?, ? FROM oauthreg_clients c WHERE c.id = ? AND c.suspended_at IS NULL`,
-				key, q.id, q.subject, sealed, now, expires, q.clientID)
+				q.key, q.id, q.subject, q.sealed, now, expires, q.clientID)
 			if err == nil && n == 0 {
 				return fmt.Errorf("the client is not registered or suspended: %w", fosite.ErrNotFound)
 			}
@@ -51,7 +43,7 @@ func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, 
 		n, err := c.exec(ctx, `INSERT INTO oauthreg_access_tokens
 			(signature, grant_id, client_id, subject, request, created_at, expires_at)
 			SELECT ?, g.id, ?, ?, ?, ?, ? FROM oauthreg_grants g WHERE g.id = ? AND g.revoked_at IS NULL AND g.expires_at > ?`+c.sql.d.forUpdate,
-			key, q.clientID, q.subject, sealed, now, expires, q.id, now)
+			q.key, q.clientID, q.subject, q.sealed, now, expires, q.id, now)
 		if err == nil && n == 0 {
 			return errGrantOver
 		}

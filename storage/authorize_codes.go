@@ -29,17 +29,9 @@ const maxCodeLifetime = 10 * time.Minute
 // [oauthreg.ErrConflict] if the signature is taken.
 func (s *Store) CreateAuthorizeCodeSession(ctx context.Context, signature string, r fosite.Requester) error {
 	const doing = "create authorization code"
-	if signature == "" {
-		return fosite.ErrNotFound
-	}
-	q, err := s.encode(ctx, r)
+	q, err := s.sealRequest(ctx, doing, sealCode, signature, r)
 	if err != nil {
-		return explain(doing, err)
-	}
-	key := rowKey(signature)
-	sealed, err := s.sealer.seal(sealCode, key, q.plain)
-	if err != nil {
-		return explain(doing, err)
+		return err
 	}
 	now := s.now()
 	expires := q.expiresAt(fosite.AuthorizeCode, now.Add(maxCodeLifetime))
@@ -61,7 +53,7 @@ func (s *Store) CreateAuthorizeCodeSession(ctx context.Context, signature string
 		}
 		_, err = c.exec(ctx, `INSERT INTO oauthreg_authorize_codes
 			(signature, grant_id, client_id, subject, request, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			key, q.id, q.clientID, q.subject, sealed, micros(now), expires)
+			q.key, q.id, q.clientID, q.subject, q.sealed, micros(now), expires)
 		return err
 	})
 }
@@ -150,21 +142,13 @@ func signatureOf(code string) string {
 
 // addToCode fills a column of a stored code.
 func (s *Store) addToCode(ctx context.Context, doing, signature, column, kind string, r fosite.Requester) error {
-	if signature == "" {
-		return fosite.ErrNotFound
-	}
-	q, err := s.encode(ctx, r)
+	q, err := s.sealRequest(ctx, doing, kind, signature, r)
 	if err != nil {
-		return explain(doing, err)
-	}
-	key := rowKey(signature)
-	sealed, err := s.sealer.seal(kind, key, q.plain)
-	if err != nil {
-		return explain(doing, err)
+		return err
 	}
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, "UPDATE oauthreg_authorize_codes SET "+column+" = ? WHERE signature = ? AND grant_id = ? AND used_at IS NULL",
-			sealed, key, q.id)
+			q.sealed, q.key, q.id)
 		if err == nil && n == 0 {
 			return fmt.Errorf("there is no such unused code of this request: %w", fosite.ErrNotFound)
 		}

@@ -17,17 +17,9 @@ import (
 // does not say, neither the token nor the grant ends by itself.
 func (s *Store) CreateRefreshTokenSession(ctx context.Context, signature string, accessSignature string, r fosite.Requester) error {
 	const doing = "create refresh token"
-	if signature == "" {
-		return fosite.ErrNotFound
-	}
-	q, err := s.encode(ctx, r)
+	q, err := s.sealRequest(ctx, doing, sealRefresh, signature, r)
 	if err != nil {
-		return explain(doing, err)
-	}
-	key := rowKey(signature)
-	sealed, err := s.sealer.seal(sealRefresh, key, q.plain)
-	if err != nil {
-		return explain(doing, err)
+		return err
 	}
 	var access any
 	if accessSignature != "" {
@@ -40,7 +32,7 @@ func (s *Store) CreateRefreshTokenSession(ctx context.Context, signature string,
 		n, err := c.exec(ctx, `INSERT INTO oauthreg_refresh_tokens
 			(signature, grant_id, client_id, subject, access_signature, request, created_at, expires_at, used_times)
 			SELECT ?, g.id, ?, ?, ?, ?, ?, ?, 0 FROM oauthreg_grants g WHERE g.id = ? AND g.revoked_at IS NULL AND g.expires_at > ?`+c.sql.d.forUpdate,
-			key, q.clientID, q.subject, access, sealed, now, expires, q.id, now)
+			q.key, q.clientID, q.subject, access, q.sealed, now, expires, q.id, now)
 		if err == nil && n == 0 {
 			return errGrantOver
 		}

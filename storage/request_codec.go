@@ -64,6 +64,24 @@ type request struct {
 	audience []string // granted
 	session  fosite.Session
 	plain    []byte
+	key      []byte // of its row
+	sealed   []byte // plain, for that row
+}
+
+// sealRequest reads r for the row of that kind that signature names.
+func (s *Store) sealRequest(ctx context.Context, doing, kind, signature string, r fosite.Requester) (*request, error) {
+	if signature == "" {
+		return nil, fosite.ErrNotFound
+	}
+	q, err := s.encode(ctx, r)
+	if err != nil {
+		return nil, explain(doing, err)
+	}
+	q.key = rowKey(signature)
+	if q.sealed, err = s.sealer.seal(kind, q.key, q.plain); err != nil {
+		return nil, explain(doing, err)
+	}
+	return q, nil
 }
 
 // encode reads r. The client is resolved to its internal id.
