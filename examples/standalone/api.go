@@ -12,8 +12,9 @@ import (
 )
 
 // mount puts a sample protected resource, <issuer>/api, and the two management
-// APIs beside the server. Whoever sends key is home.
-func mount(server *handlers.Server, issuer, key string, home handlers.Principal, log *slog.Logger) (http.Handler, error) {
+// APIs beside the server, and the admin console unless figures is nil. Whoever
+// has key is home.
+func mount(server *handlers.Server, issuer, key string, home handlers.Principal, figures *handlers.Figures, log *slog.Logger) (http.Handler, error) {
 	u, err := url.Parse(issuer)
 	if err != nil {
 		return nil, err
@@ -25,7 +26,15 @@ func mount(server *handlers.Server, issuer, key string, home handlers.Principal,
 	management := handlers.ManagementConfig{Authenticate: server.AdminKey(key, home)}
 	mux.Handle(u.Path+"/v2/", server.ManagementV2(management))
 	mux.Handle(u.Path+"/api/v1/", server.ManagementProjects(management))
-	return mux, nil
+	if figures == nil {
+		return mux, nil
+	}
+	outer := http.NewServeMux()
+	console := server.Console(handlers.ConsoleConfig{Key: key, Home: home, Figures: figures})
+	outer.Handle(u.Path+"/admin", console)
+	outer.Handle(u.Path+"/admin/", console)
+	outer.Handle("/", figures.Count(mux)) // whoever looks is not counted
+	return outer, nil
 }
 
 // whoami serves GET /api/whoami: what the access token says of its bearer.

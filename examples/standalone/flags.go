@@ -40,6 +40,7 @@ type options struct {
 	resources []string
 	limits    bool
 	log       slog.Level
+	console   bool
 	implicit  bool
 	cimd      bool
 	// certification gives up safe defaults that the certification profiles
@@ -73,7 +74,7 @@ const (
 // parseFlags reads args. It prints only what -h asks for, to help, and returns
 // [flag.ErrHelp] then; any other error is a [usageError].
 func parseFlags(args []string, getenv func(string) string, help io.Writer) (options, error) {
-	o := options{org: defaultOrg, project: defaultProject, user: defaultUser, limits: true, cimd: true, migrate: "on", registration: handlers.RegistrationOpen}
+	o := options{org: defaultOrg, project: defaultProject, user: defaultUser, limits: true, console: true, cimd: true, migrate: "on", registration: handlers.RegistrationOpen}
 	fs := flag.NewFlagSet("standalone", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
@@ -102,6 +103,7 @@ func parseFlags(args []string, getenv func(string) string, help io.Writer) (opti
 	})
 	fs.TextVar(&o.log, "log", slog.LevelInfo, "`level` of the log on stderr: debug shows every request, info those that were refused; or warn, error")
 	fs.Func("limits", "`on|off`: limits on failed authentications and floods (default on)", onOff(&o.limits))
+	fs.Func("console", "`on|off`: the admin console at <issuer>/admin, for whoever has the admin key (default on)", onOff(&o.console))
 	fs.Func("registration", "`open|token|closed`: dynamic client registration, for everybody, with an initial access token, or not at all (default open)", func(v string) error {
 		mode, ok := registrationModes[v]
 		if !ok {

@@ -233,6 +233,13 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 	if err != nil {
 		return nil, err
 	}
+	var figures *handlers.Figures
+	var events oauthreg.EventFunc
+	if o.console {
+		figures = handlers.NewFigures(nil)
+		events = figures.Hear
+		a.before += "admin console " + issuer + "/admin (sign in with the admin key)\n"
+	}
 	server, err := handlers.New(handlers.Config{
 		Issuer: issuer, Registry: a.registry, Store: store, Keys: a.keys,
 		Secrets: [][]byte{master.derive("handlers")},
@@ -244,7 +251,7 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 		ClientMetadataDocuments: handlers.ClientMetadataDocumentConfig{Enabled: o.cimd, Loopback: o.outboundPrivate},
 		Implicit:                o.implicit, Limits: limits,
 		Outbound: handlers.NewOutbound(handlers.OutboundConfig{Private: o.outboundPrivate, HTTP: o.outboundPrivate, CAs: f.cas}),
-		Logger:   log, MeterProvider: m.meter(),
+		Logger:   log, MeterProvider: m.meter(), Events: events,
 	})
 	if err != nil {
 		return nil, err
@@ -252,7 +259,7 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 	a.server = server
 	a.handler, err = mount(server, issuer, a.adminKey, handlers.Principal{
 		UserID: o.user, OrgID: o.org, ProjectID: o.project, AllOrgs: true, Actor: oauthreg.Actor{Kind: "admin", ID: o.user},
-	}, log)
+	}, figures, log)
 	return a, err
 }
 
