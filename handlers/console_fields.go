@@ -348,13 +348,24 @@ type clientForm struct {
 	Problems               []oauthreg.Problem
 }
 
-// Known reports whether the form has a field that a problem is about.
-func (f clientForm) Known(problem oauthreg.Problem) bool {
+// Label is that of the field that a problem is about; empty if the form has none.
+func (f clientForm) Label(problem oauthreg.Problem) string {
 	name := fieldOf(problem)
-	return f.Fresh && name == "client_id" || slices.ContainsFunc(f.Sections, func(s formSection) bool {
-		return slices.ContainsFunc(s.Fields, func(field formField) bool { return field.Name == name })
-	})
+	if f.Fresh && name == f.ClientID.Name {
+		return f.ClientID.Label
+	}
+	for _, s := range f.Sections {
+		for _, field := range s.Fields {
+			if field.Name == name {
+				return field.Label
+			}
+		}
+	}
+	return ""
 }
+
+// Text is what is wrong, and where in the field.
+func (clientForm) Text(problem oauthreg.Problem) string { return problemText(problem) }
 
 // Anchor is the id of the field that a problem is about.
 func (clientForm) Anchor(problem oauthreg.Problem) string { return "f-" + fieldOf(problem) }

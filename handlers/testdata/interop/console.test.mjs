@@ -201,7 +201,7 @@ async function walk(page, name, look) {
   await look('withdraw');
   await page.click('#cancel');
 
-  await page.getByRole('link', { name: 'Audit log', exact: true }).click();
+  await page.getByRole('link', { name: 'Audit', exact: true }).click();
   await on(page, 'Audit log');
   await page.selectOption('#action', 'client.updated');
   await page.getByRole('button', { name: 'Search' }).click();
