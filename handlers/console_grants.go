@@ -5,7 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,80 +117,94 @@ func (c *console) revokeGrants(w http.ResponseWriter, r *http.Request, v *visit)
 	if q == nil {
 		q = r.URL.Query()
 	}
-	f, client, subject, err := c.grantFilter(r.Context(), q)
+	ctx := r.Context()
+	f, client, subject, err := c.grantFilter(ctx, q)
 	if err != nil {
 		return err
 	}
 	grant, consent := q.Get("grant"), q.Get("consent")
-	if !isPlain(grant) || !isPlain(consent) {
-		return notFound()
-	}
-	if client+subject+grant+consent == "" {
+	switch {
+	case client+subject+grant+consent == "":
 		return invalidRequest("A client, a user or a grant is needed: nobody revokes everything by mistake.")
+	case grant+consent != "" && client+subject != "", grant != "" && consent != "":
+		return invalidRequest("One grant, or a client and a user: not both.")
+	}
+	back := url.Values{"client": {client}, "subject": {subject}}
+	if grant+consent != "" { // whose is it?
+		if !isPlain(grant + consent) {
+			return notFound()
+		}
+		f.ID = grant + consent
+		found, _, err := c.grants(ctx, f, consent != "", 0)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 && v.form == nil {
+			return notFound()
+		}
+		if len(found) > 0 {
+			subject = found[0].Subject
+			if found[0].Client != nil {
+				client = found[0].Client.ClientID
+			}
+		}
 	}
 	if v.form == nil {
 		fields := map[string]string{}
-		for name, value := range map[string]string{"client": client, "subject": subject, "grant": grant, "consent": consent} {
-			if value != "" {
-				fields[name] = value
+		for name, values := range q {
+			if slices.Contains([]string{"client", "subject", "grant", "consent"}, name) && values[0] != "" {
+				fields[name] = values[0]
 			}
 		}
 		return c.confirm(w, r, v, "grants", "Revoke access?", confirmation{
 			Action: c.path + "/grants/revoke", Cancel: c.path + "/grants", Button: "Revoke", Fields: fields, Lines: revocationText(client, subject, grant, consent),
 		})
 	}
-	ctx, total := r.Context(), 0
-	e := oauthreg.Event{Type: oauthreg.EventConsentRevoked, ClientID: client, Subject: subject}
+	total, e := 0, oauthreg.Event{ClientID: client, Subject: subject, GrantID: grant}
 	if grant == "" {
-		consents := f
-		consents.ID = consent
-		if e.Count, err = c.s.store.RevokeConsents(ctx, consents); err != nil {
+		if e.Count, err = c.s.store.RevokeConsents(ctx, f); err != nil {
 			return err
 		}
 		if total += e.Count; e.Count > 0 {
+			e.Type = oauthreg.EventConsentRevoked
 			c.s.emit(ctx, e)
 		}
 	}
 	if consent == "" { // those of first-party clients too, which ask for no consent
-		grants := f
-		grants.ID = grant
-		if e.Count, err = c.s.store.RevokeGrants(ctx, grants); err != nil {
+		if e.Count, err = c.s.store.RevokeGrants(ctx, f); err != nil {
 			return err
 		}
-		e.Type, e.GrantID = oauthreg.EventGrantRevoked, grant
 		if total += e.Count; e.Count > 0 {
+			e.Type = oauthreg.EventGrantRevoked
 			c.s.emit(ctx, e)
 		}
 	}
-	if c.s.log != nil {
-		c.s.log.InfoContext(ctx, "grants revoked", "by", c.cfg.Actor.ID, "count", strconv.Itoa(total), "request_id", requestID(ctx))
-	}
-	back := url.Values{"done": {"revoked"}, "client": {client}, "subject": {subject}}
-	if total == 0 {
-		back.Set("done", "nothing")
-	}
 	if consent != "" {
 		back.Set("show", "consents")
+	}
+	if back.Set("done", "revoked"); total == 0 {
+		back.Set("done", "nothing")
 	}
 	return c.to(w, "/grants?"+back.Encode())
 }
 
 func revocationText(client, subject, grant, consent string) []string {
-	end := "All codes, access tokens and refresh tokens that stand on it are worth nothing any more."
+	const end = "All codes, access tokens and refresh tokens that stand on it are worth nothing any more."
+	client, subject = displayText(client, maxShown), displayText(subject, maxShown)
 	switch {
+	case grant != "" && subject == "":
+		return []string{"This is a grant of the client " + client + " for itself.", end}
 	case grant != "":
-		return []string{"The grant " + displayText(grant, maxShown) + " ends.", end, "What the user allowed stays remembered."}
+		return []string{"This is a grant of the user " + subject + " to the client " + client + ".", end, "That the user once allowed it stays remembered."}
 	case consent != "":
-		return []string{"The user is asked again before the client gets anything.", end}
+		return []string{"The user " + subject + " is asked again before the client " + client + " gets anything.", end}
 	}
-	of := "Everything"
+	who, whom := "users", ""
 	if subject != "" {
-		of += " that the user " + displayText(subject, maxShown) + " allowed"
-	} else {
-		of += " that users allowed"
+		who = "the user " + subject
 	}
 	if client != "" {
-		of += " the client " + displayText(client, maxShown)
+		whom = " the client " + client
 	}
-	return []string{of + " is forgotten.", "All codes, access tokens and refresh tokens that stand on it are worth nothing any more."}
+	return []string{"Everything that " + who + " allowed" + whom + " is forgotten.", end}
 }

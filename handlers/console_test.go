@@ -557,7 +557,14 @@ func TestConsoleExplain(t *testing.T) {
 
 // Grants are found by client and user, and revoked one by one or all of them.
 func TestConsoleGrants(t *testing.T) {
-	c := newConsole(t, envOptions{base: "/auth"})
+	var events []oauthreg.Event
+	c := newConsole(t, envOptions{base: "/auth", config: func(cfg *handlers.Config) {
+		cfg.Events = func(_ context.Context, e oauthreg.Event) {
+			if e.Type == oauthreg.EventConsentRevoked || e.Type == oauthreg.EventGrantRevoked {
+				events = append(events, e)
+			}
+		}
+	}})
 	a := c.signedIn()
 	first, second := c.register(webClient()), c.register(with(webClient(), func(c *oauthreg.Client) { c.FirstParty = true }))
 	one, two, three := c.tokens(first), c.tokens(first), c.tokens(second)
@@ -591,6 +598,16 @@ func TestConsoleGrants(t *testing.T) {
 	if got := a.send("/grants/revoke", url.Values{"consent": {consent[3]}}); got.status != http.StatusSeeOther || alive(first, one) || !alive(second, three) {
 		t.Errorf("revoke a consent: %d", got.status)
 	}
+	for _, wrong := range []url.Values{{"grant": {"x"}, "client": {second.Client.ClientID}}, {"grant": {"x"}, "consent": {"y"}}} {
+		if got := a.send("/grants/revoke", wrong); got.status != http.StatusBadRequest {
+			t.Errorf("%v: %d", wrong, got.status)
+		}
+	}
+	for _, id := range []string{"nobody", "%00"} {
+		if got := a.get("/grants/revoke?grant=" + id); got.status != http.StatusNotFound {
+			t.Errorf("asked for the grant %s: %d", id, got.status)
+		}
+	}
 	if got := a.send("/grants/revoke", nil); got.status != http.StatusBadRequest || !alive(second, three) {
 		t.Errorf("revoke nothing in particular: %d", got.status)
 	}
@@ -599,6 +616,15 @@ func TestConsoleGrants(t *testing.T) {
 	}
 	if got := a.send("/grants/revoke", url.Values{"client": {second.Client.ClientID}, "subject": {"sub-alice"}}); got.status != http.StatusSeeOther || alive(second, three) {
 		t.Errorf("revoke all: %d", got.status)
+	}
+	var told []string
+	for _, e := range events {
+		told = append(told, fmt.Sprintf("%s %v %s %d by %s", e.Type, e.ClientID == first.Client.ClientID, e.Subject, e.Count, e.Actor.ID))
+	}
+	if want := []string{
+		"grant.revoked true sub-alice 1 by admin console", "consent.revoked true sub-alice 1 by admin console", "grant.revoked false sub-alice 1 by admin console",
+	}; !slices.Equal(told, want) {
+		t.Errorf("events: %q, want %q", told, want)
 	}
 }
 

@@ -61,6 +61,9 @@
 //
 // [Server.Explain] tells which registered member of a client would refuse a request.
 //
+// [Server.Console] is pages for operators: they change clients through the registry
+// alone, as the APIs do, so that its validation and its audit log hold.
+//
 // # Checking tokens
 //
 // Package bearer is the middleware for resource servers, and [Server.Verifier] its

@@ -17,7 +17,7 @@ func TestParseFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.addr != "127.0.0.1:9096" || o.issuer != "" || o.db != "oauthreg.db" || !o.limits || !o.cimd || o.implicit || o.outboundPrivate ||
+	if o.addr != "127.0.0.1:9096" || o.issuer != "" || o.db != "oauthreg.db" || !o.limits || !o.console || !o.cimd || o.implicit || o.outboundPrivate ||
 		o.org != defaultOrg || o.project != defaultProject || o.user != defaultUser || o.adminKey != "" {
 		t.Errorf("defaults: %+v", o)
 	}
@@ -25,12 +25,12 @@ func TestParseFlags(t *testing.T) {
 	const id = "7f1f7b1e-5c0b-4a51-9d0e-0b8c0f5a9f11"
 	o, err = parseFlags(strings.Fields(`-addr localhost:0 -issuer https://auth.example/x -db :memory: -clients c.json -users u.json
 		-org `+strings.ToUpper(id)+` -project `+id+` -user `+id+` -tls-cert c.pem -tls-key k.pem -outbound-ca ca.pem
-		-outbound-private -implicit -limits off -cimd off -registration token -registration-limit 5 -resource https://a.example -resource urn:example:b`),
+		-outbound-private -implicit -limits off -console off -cimd off -registration token -registration-limit 5 -resource https://a.example -resource urn:example:b`),
 		func(name string) string { return map[string]string{"OAUTHREG_ADMIN_KEY": "from-env"}[name] }, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.org != id || o.project != id || o.user != id || o.limits || o.cimd || !o.implicit || !o.outboundPrivate || o.adminKey != "from-env" ||
+	if o.org != id || o.project != id || o.user != id || o.limits || o.console || o.cimd || !o.implicit || !o.outboundPrivate || o.adminKey != "from-env" ||
 		!slices.Equal(o.resources, []string{"https://a.example", "urn:example:b"}) {
 		t.Errorf("got %+v", o)
 	}
@@ -65,6 +65,7 @@ func TestParseFlagsErrors(t *testing.T) {
 		{"-db=", "-db is empty"},
 		{"-registration maybe", `invalid value "maybe" for flag -registration: must be "open", "token" or "closed"`},
 		{"-cimd maybe", `invalid value "maybe" for flag -cimd: must be "on" or "off"`},
+		{"-console maybe", `invalid value "maybe" for flag -console: must be "on" or "off"`},
 		{"-conformance-register", "the flags -conformance-... go with -conformance"},
 		{"-registration-limit -1", "-registration-limit is negative"},
 		{"-tls-cert c.pem", "-tls-cert and -tls-key belong together"},
@@ -92,7 +93,7 @@ func TestHelp(t *testing.T) {
 		}
 		for _, name := range []string{"-addr", "-issuer", "-db", "-clients", "-users", "-admin-key", "-tls-cert", "-tls-key", "-outbound-ca", "-outbound-private",
 			"-conformance", "-conformance-config", "-conformance-client", "-conformance-redirect", "-conformance-user", "-conformance-register", "-conformance-json",
-			"-org", "-project", "-user", "-resource", "-limits", "-log", "-implicit", "-metrics"} {
+			"-org", "-project", "-user", "-resource", "-limits", "-log", "-console", "-implicit", "-metrics"} {
 			if !strings.Contains(help.String(), "  "+name+" ") && !strings.Contains(help.String(), "  "+name+"\n") {
 				t.Errorf("%s does not tell of %s", arg, name)
 			}
