@@ -193,10 +193,10 @@ func (c *console) newClient(w http.ResponseWriter, r *http.Request, v *visit) er
 
 // secretPage is the dot of the page that shows a secret, once.
 type secretPage struct {
-	Client  *oauthreg.Client
-	Secret  string // empty: it has none
-	Fresh   bool   // the client is new
-	Overlap time.Duration
+	Client *oauthreg.Client
+	Secret string    // empty: it has none
+	Fresh  bool      // the client is new
+	Until  time.Time // the end of the secrets before it; zero: they have ended
 }
 
 // once does what a form asks for unless that form was sent before: a page that
@@ -343,9 +343,11 @@ func (c *console) rotateSecret(w http.ResponseWriter, r *http.Request, v *visit)
 	if err != nil {
 		return err
 	}
-	return c.show(w, r, http.StatusCreated, v.session, "secret", consoleView{
-		Title: "New secret", Here: "clients", Data: secretPage{Client: &client, Secret: issued.Secret, Overlap: opts.Overlap},
-	})
+	page := secretPage{Client: &client, Secret: issued.Secret}
+	if opts.Overlap > 0 {
+		page.Until = issued.Info.CreatedAt.Add(opts.Overlap)
+	}
+	return c.show(w, r, http.StatusCreated, v.session, "secret", consoleView{Title: "New secret", Here: "clients", Data: page})
 }
 
 // revokeSecret asks, and then ends one secret at once.
