@@ -96,6 +96,7 @@ func start(ctx context.Context, args []string, getenv func(string) string, stdou
 	if err != nil {
 		return err
 	}
+	beforeServing()
 	return errors.Join(a.serve(ctx, ln, f.tls, stdout), a.store.Close())
 }
 
