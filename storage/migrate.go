@@ -194,7 +194,9 @@ func (s *Store) migrate(ctx context.Context, doing string, have []migration) err
 			if err := c.script(ctx, m.text); err != nil {
 				return fmt.Errorf("%04d_%s: %w", m.version, m.name, err)
 			}
-			_, err = c.exec(ctx, "INSERT INTO oauthreg_schema_migrations (version, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
+			// MySQL's lock ends before the commit: another may have been here, and
+			// done the same.
+			_, err = c.exec(ctx, "INSERT INTO oauthreg_schema_migrations (version, name, checksum, applied_at) VALUES (?, ?, ?, ?)"+onConflict,
 				m.version, m.name, m.checksum, s.now().Format(time.RFC3339))
 			return err
 		})

@@ -135,7 +135,9 @@ func openSQLite(dsn string, stmts *statements) (*sqliteDB, error) {
 		db.idle <- new(readConn)
 	}
 	// The writer comes first: it is the one that may turn on write-ahead logging.
-	if err := db.writer.connect(context.Background()); err != nil {
+	// While another process does that, SQLite does not wait but says "locked".
+	ctx := context.Background()
+	if err := retry(ctx, stmts, func() error { return db.writer.connect(ctx) }); err != nil {
 		_ = db.close() // what failed first is what to tell
 		return nil, fmt.Errorf("storage: open %s: %w", path, stmts.d.classify(err))
 	}
