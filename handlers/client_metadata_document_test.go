@@ -666,7 +666,7 @@ func TestClientMetadataDocument147Flood(t *testing.T) {
 		target, _ := e.authorizeURL(id)
 		req := must(http.NewRequestWithContext(t.Context(), http.MethodGet, target, nil))
 		req.Header.Set("X-Forwarded-For", address)
-		resp := must(http.DefaultTransport.RoundTrip(req))
+		resp := must(e.http.Client().Transport.RoundTrip(req))
 		defer resp.Body.Close()
 		return &answer{status: resp.StatusCode, header: resp.Header, body: string(must(io.ReadAll(resp.Body)))}
 	}

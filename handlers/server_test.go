@@ -18,6 +18,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -98,7 +99,7 @@ func newEnv(t testing.TB, opts envOptions) *env {
 	must(e.store.Migrate(ctx))
 	must(e.store.UpdateSigningKeys(ctx, func(have []oauthreg.SigningKey) (add, replace []oauthreg.SigningKey, err error) {
 		if len(have) == 0 {
-			add = testKeys()
+			add = slices.Clone(testKeys())
 			for i := range add {
 				add[i].CreatedAt = e.clock.Now()
 				add[i].ActiveAt = e.clock.Now()
