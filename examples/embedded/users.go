@@ -70,7 +70,8 @@ func (a *app) signUp(r *http.Request, name, password string) (user, error) {
 		return user{}, err
 	}
 	u := user{ID: uuid.NewString(), Name: name, PasswordHash: hash}
-	if err := a.db.WithContext(r.Context()).Create(&u).Error; errors.Is(err, gorm.ErrDuplicatedKey) {
+	if err := a.db.WithContext(r.Context()).Create(&u).Error; errors.Is(err, gorm.ErrDuplicatedKey) ||
+		err != nil && strings.Contains(err.Error(), "UNIQUE constraint failed") { // what gorm does not translate of the driver without cgo
 		return user{}, errUserTaken
 	} else if err != nil {
 		return user{}, err
