@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/ory/fosite"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
 )
 
 // CreateAccessTokenSession stores an access token under its signature. The
@@ -84,7 +86,7 @@ func (s *Store) GetAccessTokenSession(ctx context.Context, signature string, ses
 	if err != nil {
 		return nil, err
 	}
-	holder, err := s.holder(ctx, doing, clientID)
+	holder, err := s.holder(ctx, doing, oauthreg.ByID(clientID))
 	if err != nil {
 		return nil, err
 	}

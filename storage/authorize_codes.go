@@ -183,7 +183,7 @@ func (s *Store) code(ctx context.Context, signature, column, kind string, sessio
 	if err != nil {
 		return nil, err
 	}
-	holder, err := s.holder(ctx, doing, clientID)
+	holder, err := s.holder(ctx, doing, oauthreg.ByID(clientID))
 	if err != nil {
 		return nil, err
 	}

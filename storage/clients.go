@@ -200,13 +200,17 @@ func (s *Store) ListClients(ctx context.Context, q oauthreg.ListQuery) ([]oauthr
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
 		limit, offset := page(q.Limit), max(q.Offset, 0)
 		if q.Count {
+			var now bool
 			var err error
-			if total, err = s.countClients(ctx, c, count, countArgs); err != nil {
+			if total, now, err = s.countClients(ctx, c, count, countArgs); err != nil {
 				return err
 			}
-			// The search ends with the last that there is.
-			if limit = min(limit, total-offset); limit <= 0 {
-				return nil
+			// The search ends with the last that there is. What is only remembered
+			// may lack one, which is not to be hidden.
+			if now {
+				if limit = min(limit, total-offset); limit <= 0 {
+					return nil
+				}
 			}
 		}
 		// The number of rows is part of the text: SQLite compiles a statement anew
@@ -317,6 +321,9 @@ func (s *Store) UpdateClient(ctx context.Context, ref oauthreg.Ref, change func(
 		}
 		gone := removedSecrets(k.Secrets, rec.Secrets)
 		return func(ctx context.Context, c conn) (bool, error) {
+			if err := countClientChange(ctx, c); err != nil {
+				return false, err
+			}
 			n, err := c.exec(ctx, "UPDATE oauthreg_clients SET revision = revision + 1, "+strings.ReplaceAll(clientColumns, ",", " = ?,")+" = ?"+
 				" WHERE id = ? AND incarnation = ? AND revision = ?",
 				append(row, k.Client.ID, k.incarnation, k.revision)...)
@@ -324,9 +331,6 @@ func (s *Store) UpdateClient(ctx context.Context, ref oauthreg.Ref, change func(
 				return false, err
 			}
 			if err := forgetSecrets(ctx, c, gone); err != nil {
-				return false, err
-			}
-			if err := countClientChange(ctx, c); err != nil {
 				return false, err
 			}
 			return true, insertAudit(ctx, c)
@@ -351,6 +355,9 @@ func (s *Store) DeleteClient(ctx context.Context, ref oauthreg.Ref, describe fun
 		}
 		id, now := k.Client.ID, micros(s.now())
 		return func(ctx context.Context, c conn) (bool, error) {
+			if err := countClientChange(ctx, c); err != nil {
+				return false, err
+			}
 			n, err := c.exec(ctx, "DELETE FROM oauthreg_clients WHERE id = ? AND incarnation = ? AND revision = ?", id, k.incarnation, k.revision)
 			if err != nil || n == 0 {
 				return false, err
@@ -365,9 +372,6 @@ func (s *Store) DeleteClient(ctx context.Context, ref oauthreg.Ref, describe fun
 				return false, err
 			}
 			if err := forgetSecrets(ctx, c, gone); err != nil {
-				return false, err
-			}
-			if err := countClientChange(ctx, c); err != nil {
 				return false, err
 			}
 			return true, insertAudit(ctx, c)

@@ -84,7 +84,7 @@ func (c conn) one(ctx context.Context, query string, args []any, dest ...any) (b
 }
 
 // each calls row for every row that the query returns; the rest is dropped
-// when row returns an error.
+// when row returns an error. row must not run statements.
 func (c conn) each(ctx context.Context, query string, args []any, row func(scan func(dest ...any) error) error) error {
 	if c.sql.d.foreign(query, args) != inNothing {
 		return nil

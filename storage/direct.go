@@ -34,10 +34,11 @@ func newDirect(cn *sql.Conn) (*direct, error) {
 // with their filters.
 const maxPrepared = 256
 
-// stmt prepares a statement, or finds it prepared. done must be called after it ran.
-func (d *direct) stmt(ctx context.Context, query string) (st driver.Stmt, done func(), err error) {
+// stmt prepares a statement, or finds it prepared. When there are too many, any
+// one is given up: none of them is running.
+func (d *direct) stmt(ctx context.Context, query string) (st driver.Stmt, err error) {
 	if st = d.stmts[query]; st != nil {
-		return st, func() {}, nil
+		return st, nil
 	}
 	if p, ok := d.conn.(driver.ConnPrepareContext); ok {
 		st, err = p.PrepareContext(ctx, query)
@@ -45,13 +46,17 @@ func (d *direct) stmt(ctx context.Context, query string) (st driver.Stmt, done f
 		st, err = d.conn.Prepare(query)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if len(d.stmts) >= maxPrepared {
-		return st, func() { _ = st.Close() }, nil
+		for other, old := range d.stmts {
+			delete(d.stmts, other)
+			_ = old.Close()
+			break
+		}
 	}
 	d.stmts[query] = st
-	return st, func() {}, nil
+	return st, nil
 }
 
 // close finalizes the statements: SQLite keeps the file open until it is done,
@@ -84,11 +89,10 @@ func bind(args []any) ([]driver.NamedValue, error) {
 var errDriver = errors.New("the driver lacks what statements need")
 
 func (d *direct) exec(ctx context.Context, query string, args []any) (int64, error) {
-	st, done, err := d.stmt(ctx, query)
+	st, err := d.stmt(ctx, query)
 	if err != nil {
 		return 0, err
 	}
-	defer done()
 	values, err := bind(args)
 	if err != nil {
 		return 0, err
@@ -105,11 +109,10 @@ func (d *direct) exec(ctx context.Context, query string, args []any) (int64, err
 }
 
 func (d *direct) each(ctx context.Context, query string, args []any, row func(scan func(dest ...any) error) error) error {
-	st, done, err := d.stmt(ctx, query)
+	st, err := d.stmt(ctx, query)
 	if err != nil {
 		return err
 	}
-	defer done()
 	values, err := bind(args)
 	if err != nil {
 		return err

@@ -140,14 +140,9 @@ func (s *Store) GetClient(ctx context.Context, id string) (fosite.Client, error)
 	if id == "" {
 		return nil, fosite.ErrNotFound
 	}
-	known, err := s.known(ctx, "get client", oauthreg.ByClientID(id))
-	switch {
-	case errors.Is(err, oauthreg.ErrNotFound):
-		return nil, fosite.ErrNotFound
-	case err != nil:
+	known, err := s.holder(ctx, "get client", oauthreg.ByClientID(id))
+	if err != nil {
 		return nil, err
-	case known.Client.Suspended():
-		return nil, fosite.ErrNotFound
 	}
 	return known.client, nil
 }
@@ -166,21 +161,20 @@ func (s *Store) clientIDOf(ctx context.Context, client fosite.Client) (string, e
 	if id == "" {
 		return "", fosite.ErrNotFound.WithDebug("the request's client has no id")
 	}
-	var internal string
-	err := s.read(ctx, "find client", func(ctx context.Context, c conn) error {
-		found, err := c.one(ctx, "SELECT id FROM oauthreg_clients WHERE client_id = ?", []any{id}, &internal)
-		if err == nil && !found {
-			return fosite.ErrNotFound.WithDebug("the request's client is not registered")
-		}
-		return err
-	})
-	return internal, err
+	known, err := s.known(ctx, "find client", oauthreg.ByClientID(id))
+	switch {
+	case errors.Is(err, oauthreg.ErrNotFound):
+		return "", fosite.ErrNotFound.WithDebug("the request's client is not registered")
+	case err != nil:
+		return "", err
+	}
+	return known.Client.ID, nil
 }
 
-// holder finds the client that holds a code or a token, by its internal id:
-// [fosite.ErrNotFound] when it is suspended or gone.
-func (s *Store) holder(ctx context.Context, doing, id string) (*knownClient, error) {
-	known, err := s.known(ctx, doing, oauthreg.ByID(id))
+// holder finds a client that may hold codes and tokens: [fosite.ErrNotFound] when
+// it is unknown or suspended.
+func (s *Store) holder(ctx context.Context, doing string, ref oauthreg.Ref) (*knownClient, error) {
+	known, err := s.known(ctx, doing, ref)
 	switch {
 	case errors.Is(err, oauthreg.ErrNotFound):
 		return nil, fosite.ErrNotFound

@@ -144,7 +144,22 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err != nil {
 		return explain(doing, err)
 	}
-	return s.migrate(ctx, doing, have)
+	fresh, err := s.emptyInMemory(ctx)
+	if err != nil {
+		return explain(doing, err)
+	}
+	if fresh {
+		if copied, err := s.copyMigrated(ctx); err != nil || copied {
+			return explain(doing, err)
+		}
+	}
+	if err := s.migrate(ctx, doing, have); err != nil {
+		return err
+	}
+	if fresh {
+		s.keepMigrated()
+	}
+	return nil
 }
 
 // migrate applies what is pending of have.
@@ -157,15 +172,6 @@ func (s *Store) migrate(ctx context.Context, doing string, have []migration) err
 	})
 	if err != nil {
 		return err
-	}
-	fresh, err := s.emptyInMemory(ctx)
-	if err != nil {
-		return explain(doing, err)
-	}
-	if fresh {
-		if copied, err := s.copyMigrated(ctx); err != nil || copied {
-			return explain(doing, err)
-		}
 	}
 	for i := len(done); i < len(have); i++ {
 		m := have[i]
@@ -203,9 +209,6 @@ func (s *Store) migrate(ctx context.Context, doing string, have []migration) err
 		if err != nil {
 			return err
 		}
-	}
-	if fresh {
-		s.keepMigrated()
 	}
 	return nil
 }

@@ -250,7 +250,9 @@ func (s *Store) known(ctx context.Context, doing string, ref oauthreg.Ref) (*kno
 	return known, nil
 }
 
-// countClientChange is part of every transaction that changes or deletes a client.
+// countClientChange is the first statement of every transaction that changes or
+// deletes a client: who has the count is the only one who locks clients, so
+// nobody waits for him with a client that he needs.
 func countClientChange(ctx context.Context, c conn) error {
 	_, err := c.exec(ctx, "UPDATE oauthreg_counters SET n = n + 1 WHERE name = ?", clientChanges)
 	return err

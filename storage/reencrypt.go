@@ -52,32 +52,38 @@ func (s *Store) Reencrypt(ctx context.Context) (int, error) {
 			if len(page) == 0 {
 				break
 			}
+			after = page[len(page)-1].bound
+			var changes [][]any // new value, key, old value
+			var failed error
+			for _, row := range page {
+				now, err := s.sealer.anew(col.kind, row.key, row.sealed, col.base64)
+				was := any(row.sealed)
+				if col.base64 {
+					was = string(row.sealed)
+				}
+				switch {
+				case err != nil:
+					failed = fmt.Errorf("%s.%s: %w", col.table, col.column, err)
+				case now != nil:
+					changes = append(changes, []any{now, row.bound, was})
+				}
+			}
+			if failed != nil {
+				failures = append(failures, failed)
+			}
+			if len(changes) == 0 {
+				continue
+			}
 			n := 0
 			err = s.db.write(ctx, func(ctx context.Context, c conn) error {
-				n, failures = 0, failures[:len(failures):len(failures)]
-				var failed error
-				for _, row := range page {
-					now, err := s.sealer.anew(col.kind, row.key, row.sealed, col.base64)
-					if err != nil {
-						failed = fmt.Errorf("%s.%s: %w", col.table, col.column, err)
-						continue
-					}
-					if now == nil {
-						continue
-					}
-					was := any(row.sealed)
-					if col.base64 {
-						was = string(row.sealed)
-					}
+				n = 0
+				for _, change := range changes {
 					// Unless it was changed or deleted meanwhile.
-					changed, err := c.exec(ctx, "UPDATE oauthreg_"+col.table+" SET "+col.column+" = ? WHERE "+col.key+" = ? AND "+col.column+" = ?", now, row.bound, was)
+					changed, err := c.exec(ctx, "UPDATE oauthreg_"+col.table+" SET "+col.column+" = ? WHERE "+col.key+" = ? AND "+col.column+" = ?", change...)
 					if err != nil {
 						return err
 					}
 					n += int(changed)
-				}
-				if failed != nil {
-					failures = append(failures, failed)
 				}
 				return nil
 			})
@@ -85,7 +91,6 @@ func (s *Store) Reencrypt(ctx context.Context) (int, error) {
 				return total, explain(doing, err)
 			}
 			total += n
-			after = page[len(page)-1].bound
 		}
 	}
 	return total, explain(doing, errors.Join(failures...))

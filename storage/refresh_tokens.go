@@ -82,7 +82,7 @@ func (s *Store) GetRefreshTokenSession(ctx context.Context, signature string, se
 	if !replayed && expires <= now {
 		return nil, fosite.ErrNotFound
 	}
-	holder, err := s.holder(ctx, doing, clientID)
+	holder, err := s.holder(ctx, doing, oauthreg.ByID(clientID))
 	if err != nil {
 		return nil, err
 	}

@@ -259,7 +259,8 @@ func newStore(db backend, sql *statements, cfg Config) *Store {
 // the transaction usable, where the database allows that. Contention is not
 // retried: only the host can repeat its transaction.
 //
-// The store must not be used after the transaction has ended. It may be used
+// From its first change of a client until it ends, other changes of clients wait
+// for the transaction. The store must not be used after it has ended. It may be used
 // concurrently, one call at a time.
 //
 // If tx is not an open transaction, every call of the returned store fails.

@@ -134,10 +134,9 @@ func (w *writer) commit(group []*job) {
 			err = fmt.Errorf("%w: %w", oauthreg.ErrUnavailable, err)
 		}
 		for _, j := range live {
-			// Whatever the functions themselves said, nothing was written.
-			if j.err == nil {
-				j.err = err
-			}
+			// Whatever the functions themselves said, nothing was written: what one
+			// said of another's write in the group is not true either.
+			j.err = err
 		}
 	}
 }

@@ -200,9 +200,12 @@ func TestGroupCommitFailedCommit(t *testing.T) {
 	for i := range 10 {
 		wg.Go(func() {
 			err := s.db.write(t.Context(), func(ctx context.Context, c conn) error {
-				if i == 5 {
+				switch i {
+				case 5:
 					_, err := c.exec(ctx, "INSERT INTO children (parent) VALUES (1)")
 					return err
+				case 7: // a verdict on what another of the group wrote
+					return oauthreg.ErrConflict
 				}
 				return addCounter(fmt.Sprint(i))(ctx, c)
 			})
