@@ -147,10 +147,7 @@ func (a *app) wire(ctx context.Context, cfg handlers.Config, master []byte) (err
 	if err != nil {
 		return err
 	}
-	if a.keys, err = oauthreg.NewKeyRing(oauthreg.KeyRingConfig{Store: a.store, Now: cfg.Now}); err != nil {
-		return err
-	}
-	if err := a.keys.Maintain(ctx); err != nil {
+	if a.keys, err = oauthreg.OpenKeyRing(ctx, oauthreg.KeyRingConfig{Store: a.store, Now: cfg.Now}); err != nil {
 		return err
 	}
 	cfg.Registry, cfg.Store, cfg.Keys = a.registry, a.store, a.keys
@@ -161,16 +158,7 @@ func (a *app) wire(ctx context.Context, cfg handlers.Config, master []byte) (err
 // maintain does what has to be done now and then, until ctx ends.
 func (a *app) maintain(ctx context.Context) {
 	go func() { _ = a.store.RunJanitor(ctx, time.Minute, nil) }()
-	for tick := time.NewTicker(time.Minute); ctx.Err() == nil; {
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-			_, reaping := a.server.ReapRegistrations(ctx)
-			if err := errors.Join(a.keys.Maintain(ctx), a.registry.FlushSecretUses(ctx), reaping); err != nil && ctx.Err() == nil {
-				slog.Error("maintenance", "err", err)
-			}
-		}
-	}
+	_ = a.server.Run(ctx) // ends without an error
 }
 
 // newTools is the MCP server: one tool, which knows who calls it.

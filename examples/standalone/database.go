@@ -18,7 +18,7 @@ import (
 // are not, and changes nothing: a SQLite file that is not there is not made.
 func printMigrations(ctx context.Context, o options, stdout io.Writer) (err error) {
 	db := o.db
-	if _, err := os.Stat(db); errors.Is(err, fs.ErrNotExist) && !strings.Contains(db, "://") {
+	if err := exists(db); errors.Is(err, fs.ErrNotExist) {
 		db = ":memory:" // has as many migrations as a file that is not there
 	}
 	// Nothing that is encrypted is read.
@@ -53,19 +53,34 @@ func printMigrations(ctx context.Context, o options, stdout io.Writer) (err erro
 
 // backup copies the database. The key is not needed for it.
 func backup(ctx context.Context, o options) error {
-	if _, err := os.Stat(o.db); err != nil { // Open would make it
+	if err := exists(o.db); err != nil {
 		return err
 	}
 	store, err := storage.Open(o.db, storage.Config{EncryptionKeys: [][]byte{newMasterKey()}})
 	if err != nil {
 		return err
 	}
-	return errors.Join(store.Backup(ctx, o.backup), store.Close())
+	if err := errors.Join(store.Backup(ctx, o.backup), store.Close()); err != nil {
+		return fmt.Errorf("%s: %w", databaseName(o.db), err)
+	}
+	return nil
+}
+
+// exists is an error for a SQLite file that is not there: Open would make it.
+func exists(db string) error {
+	if strings.Contains(db, "://") {
+		return nil
+	}
+	_, err := os.Stat(db)
+	return err
 }
 
 // reencrypt seals everything with the newest key, so that older ones, but for the
 // first line of the key file, can be removed from it.
 func reencrypt(ctx context.Context, o options, stdout io.Writer) error {
+	if err := exists(o.db); err != nil {
+		return err
+	}
 	keys, err := encryptionKeys(keyFile(o.db, o.key))
 	if err != nil {
 		return err

@@ -23,11 +23,8 @@ import (
 )
 
 const (
-	drainTimeout        = 10 * time.Second // for requests that run when the server is told to stop
-	janitorInterval     = time.Minute
-	logoutInterval      = 15 * time.Second // for notices that have to be sent again
-	maintenanceInterval = time.Minute
-	reapInterval        = time.Hour // for clients that registered themselves and were never used
+	drainTimeout    = 10 * time.Second // for requests that run when the server is told to stop
+	janitorInterval = time.Minute
 )
 
 // run is main without the process: it serves until ctx ends and returns the
@@ -402,15 +399,10 @@ func (a *app) serve(ctx context.Context, ln net.Listener, tlsConfig *tls.Config,
 			a.log.Error("janitor stopped", "err", err)
 		}
 	})
-	work.Go(func() { a.maintain(background) })
+	work.Go(func() { _ = a.server.Run(background) }) // ends without an error
 	if a.metrics != nil {
 		work.Go(func() { a.metrics.serve(background, a.log) })
 	}
-	work.Go(func() {
-		if err := a.server.RunLogouts(background, logoutInterval); err != nil {
-			a.log.Error("logout notices stopped", "err", err)
-		}
-	})
 
 	_, _ = io.WriteString(stdout, a.before)
 	served := make(chan error, 1)
@@ -436,35 +428,5 @@ func (a *app) serve(ctx context.Context, ln net.Listener, tlsConfig *tls.Config,
 	}
 	stop()
 	work.Wait()
-	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-	defer cancel()
-	return errors.Join(err, a.registry.FlushSecretUses(flush))
-}
-
-// maintain keeps the signing keys on schedule and writes down when secrets were
-// last used, until ctx ends.
-func (a *app) maintain(ctx context.Context) {
-	tick, reap := time.NewTicker(maintenanceInterval), time.NewTicker(reapInterval)
-	defer tick.Stop()
-	defer reap.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-reap.C:
-			if n, err := a.server.ReapRegistrations(ctx); err != nil && ctx.Err() == nil {
-				a.log.Error("reap registrations", "err", err)
-			} else if n > 0 {
-				a.log.Info("reaped unused registrations", "clients", n)
-			}
-			continue
-		case <-tick.C:
-		}
-		if err := a.keys.Maintain(ctx); err != nil && ctx.Err() == nil {
-			a.log.Error("maintain signing keys", "err", err)
-		}
-		if err := a.registry.FlushSecretUses(ctx); err != nil && ctx.Err() == nil {
-			a.log.Error("note secret uses", "err", err)
-		}
-	}
+	return err
 }
