@@ -75,7 +75,7 @@ func newClientDocuments(outbound *http.Client, now func() time.Time,
 
 // get returns the document at a URL, which was checked. permit is asked before a
 // fetch begins, and its error returned. stale also accepts a document past its
-// lifetime, while its host cannot be reached.
+// lifetime, while its host cannot be reached or may not be asked.
 //
 // Other errors: errUnreachable, ctx's, an [oauthreg.InvalidError] about what the
 // document says, errDocument about everything else that is wrong with it, or why
@@ -85,10 +85,17 @@ func (k *clientDocuments) get(ctx context.Context, uri string, stale bool, permi
 	d := k.known[uri]
 	if d == nil || d.inFlight == nil && d.needed(k.now()) {
 		k.mu.Unlock()
-		if err := permit(); err != nil {
+		err := permit()
+		k.mu.Lock()
+		if err != nil {
+			defer k.mu.Unlock()
+			// Others may have used up what this host is asked; who was let in
+			// before does not pay for it.
+			if d := k.known[uri]; stale && d != nil && d.lasts(k.now()) {
+				return d.last, nil
+			}
 			return nil, err
 		}
-		k.mu.Lock()
 		d = k.entry(uri)
 		if d.inFlight == nil && d.needed(k.now()) { // nobody was faster
 			d.inFlight = make(chan struct{})
@@ -96,7 +103,9 @@ func (k *clientDocuments) get(ctx context.Context, uri string, stale bool, permi
 		}
 	}
 	wait := d.inFlight
-	if wait == nil {
+	// A host that did not answer the last time may not answer this time either:
+	// who has the last copy does not wait for that.
+	if wait == nil || stale && errors.Is(d.err, errUnreachable) && d.lasts(k.now()) {
 		defer k.mu.Unlock()
 		return d.answer(k.now(), stale)
 	}
@@ -121,12 +130,17 @@ func (d *clientDocument) needed(now time.Time) bool {
 	return d.err == nil || now.Sub(d.tried) >= retryClientDocument
 }
 
+// lasts reports whether the last copy still counts for a client that users let in.
+func (d *clientDocument) lasts(now time.Time) bool {
+	return d.last != nil && now.Before(d.last.fetched.Add(staleClientDocument))
+}
+
 // answer is what can be said without asking.
 func (d *clientDocument) answer(now time.Time, stale bool) (*documentCopy, error) {
 	if d.last != nil && (now.Before(d.last.fresh) || d.err == nil) { // fetched just now, however slow that was
 		return d.last, nil
 	}
-	if d.last != nil && stale && errors.Is(d.err, errUnreachable) && now.Before(d.last.fetched.Add(staleClientDocument)) {
+	if stale && errors.Is(d.err, errUnreachable) && d.lasts(now) {
 		return d.last, nil
 	}
 	return nil, d.err
@@ -137,21 +151,9 @@ func (k *clientDocuments) entry(uri string) *clientDocument {
 	if d := k.known[uri]; d != nil {
 		return d
 	}
-	if len(k.known) >= maxClientDocuments {
-		// Of a few, give up one that has no document, or else the oldest.
-		var victim string
-		var worst *clientDocument
-		seen := 0
-		for u, d := range k.known {
-			if worst == nil || worst.last != nil && (d.last == nil || d.last.fetched.Before(worst.last.fetched)) {
-				victim, worst = u, d
-			}
-			if seen++; seen == evictionSample {
-				break
-			}
-		}
-		delete(k.known, victim)
-	}
+	makeRoom(k.known, maxClientDocuments, func(a, b *clientDocument) bool { // no document, or an older one
+		return b.last != nil && (a.last == nil || a.last.fetched.Before(b.last.fetched))
+	})
 	d := new(clientDocument)
 	k.known[uri] = d
 	return d

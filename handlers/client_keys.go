@@ -186,21 +186,9 @@ func (k *clientKeys) entry(uri string) *remoteKeys {
 	if r := k.remote[uri]; r != nil {
 		return r
 	}
-	if len(k.remote) >= maxRemoteSets {
-		// Of a few, give up one without keys, or else the one that ends first.
-		var victim string
-		var worst *remoteKeys
-		seen := 0
-		for u, r := range k.remote {
-			if worst == nil || worst.known && (!r.known || r.fresh.Before(worst.fresh)) {
-				victim, worst = u, r
-			}
-			if seen++; seen == evictionSample {
-				break
-			}
-		}
-		delete(k.remote, victim)
-	}
+	makeRoom(k.remote, maxRemoteSets, func(a, b *remoteKeys) bool { // no keys, or some that end first
+		return b.known && (!a.known || a.fresh.Before(b.fresh))
+	})
 	r := new(remoteKeys)
 	k.remote[uri] = r
 	return r
@@ -238,7 +226,7 @@ func (k *clientKeys) load(uri string) (keys []jose.JSONWebKey, lifetime time.Dur
 	case <-ctx.Done():
 		return nil, 0, fmt.Errorf("%w: too many fetches at once", errUnreachable)
 	}
-	body, header, err := fetchLimited(context.Background(), k.outbound, uri, "application/jwk-set+json, application/json", maxJWKS)
+	body, header, err := fetchLimited(ctx, k.outbound, uri, "application/jwk-set+json, application/json", maxJWKS)
 	if err != nil {
 		return nil, 0, err
 	}

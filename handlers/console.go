@@ -11,8 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
-	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -175,19 +173,11 @@ const maxConsoleForm = 1 << 20
 
 // consoleForm reads a form from the body alone. Fields may be repeated.
 func consoleForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
-	mt, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || mt != "application/x-www-form-urlencoded" {
-		return nil, invalidRequest("The content type must be application/x-www-form-urlencoded.")
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxConsoleForm))
+	text, err := formText(w, r, maxConsoleForm)
 	if err != nil {
-		var big *http.MaxBytesError
-		if errors.As(err, &big) {
-			return nil, tooLarge()
-		}
-		return nil, invalidRequest("The request body could not be read.").because(err)
+		return nil, err
 	}
-	form, err := url.ParseQuery(string(body))
+	form, err := url.ParseQuery(text)
 	if err != nil {
 		return nil, invalidRequest("The form could not be read.")
 	}

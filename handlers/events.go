@@ -150,6 +150,7 @@ func (s *Server) consentRevoked(ctx context.Context, f oauthreg.GrantFilter) (oa
 		return e, err
 	}
 	infoOf(ctx).isClient(&client)
+	e.ClientID, e.OrgID, e.ProjectID = client.ClientID, client.OrgID, client.ProjectID // the host may call without a request
 	return e, nil
 }
 

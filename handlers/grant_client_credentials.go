@@ -29,30 +29,44 @@ func (g *clientCredentialsGrant) check(_ context.Context, r fosite.AccessRequest
 	if err != nil {
 		return err
 	}
-	scopes = slices.DeleteFunc(slices.Clone(scopes), aboutUsers)
 	resources, err := g.s.permitResources(client, form["resource"])
 	if err != nil {
 		return err
 	}
-	r.SetID(newGrantID())
-	r.SetSession(&Session{Subject: client.ClientID, ForClient: true})
-	setGranted(r, scopes, scopes, resources, resources)
+	forClient(r, client, scopes, resources)
 	return nil
 }
 
+// forClient notes on r what a client gets for itself.
+func forClient(r fosite.AccessRequester, client *oauthreg.Client, scopes, resources []string) {
+	scopes = slices.DeleteFunc(slices.Clone(scopes), aboutUsers)
+	r.SetID(newGrantID())
+	r.SetSession(&Session{Subject: client.ClientID, ForClient: true})
+	setGranted(r, scopes, scopes, resources, resources)
+}
+
 func (g *clientCredentialsGrant) issue(ctx context.Context, r fosite.AccessRequester, resp fosite.AccessResponder) error {
-	t, err := g.s.newTokens(ctx, r, false)
+	t, err := g.s.issueOwn(ctx, r)
 	if err != nil {
 		return err
 	}
-	// The store tells by the grant type that no grant stands above the token.
-	stored := &fosite.AccessRequest{GrantTypes: r.GetGrantTypes(), Request: *t.access}
-	if err := g.s.store.CreateAccessTokenSession(ctx, t.accessSignature, stored); err != nil {
-		return err
-	}
-	g.s.emitTokens(ctx, oauthreg.GrantClientCredentials, t.access, false)
 	t.respond(resp)
 	return nil
+}
+
+// issueOwn issues the token of a client for itself.
+func (s *Server) issueOwn(ctx context.Context, r fosite.AccessRequester) (*tokens, error) {
+	t, err := s.newTokens(ctx, r, false)
+	if err != nil {
+		return nil, err
+	}
+	// The store tells by the grant type that no grant stands above the token.
+	stored := &fosite.AccessRequest{GrantTypes: r.GetGrantTypes(), Request: *t.access}
+	if err := s.store.CreateAccessTokenSession(ctx, t.accessSignature, stored); err != nil {
+		return nil, err
+	}
+	s.emitTokens(ctx, oauthreg.GrantClientCredentials, t.access, false)
+	return t, nil
 }
 
 var (

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/ory/fosite"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
@@ -53,11 +52,13 @@ type IssuedTokens struct {
 // grant type (authorization_code with a user, client_credentials without), and
 // may ask for scopes and resources. Otherwise the error is an [Error], or
 // [oauthreg.ErrNotFound] when there is no such client, and nothing was issued.
+// The metadata document of a client that has one may be fetched first.
 func (s *Server) Issue(ctx context.Context, is Issuance) (IssuedTokens, error) {
-	client, err := s.reg.Get(ctx, oauthreg.ByClientID(is.ClientID))
+	rec, err := s.clientRecord(ctx, is.ClientID)
 	if err != nil {
 		return IssuedTokens{}, err
 	}
+	client := rec.Client
 	if client.Suspended() {
 		return IssuedTokens{}, invalidClient().decidedBy("suspended")
 	}
@@ -86,18 +87,11 @@ func (s *Server) Issue(ctx context.Context, is Issuance) (IssuedTokens, error) {
 }
 
 func (s *Server) issueForClient(ctx context.Context, r *fosite.AccessRequest, client *oauthreg.Client, scopes, resources []string) (IssuedTokens, error) {
-	scopes = slices.DeleteFunc(slices.Clone(scopes), aboutUsers)
-	r.SetSession(&Session{Subject: client.ClientID, ForClient: true})
-	setGranted(r, scopes, scopes, resources, resources)
-	t, err := s.newTokens(ctx, r, false)
+	forClient(r, client, scopes, resources)
+	t, err := s.issueOwn(ctx, r)
 	if err != nil {
 		return IssuedTokens{}, err
 	}
-	stored := &fosite.AccessRequest{GrantTypes: r.GetGrantTypes(), Request: *t.access}
-	if err := s.store.CreateAccessTokenSession(ctx, t.accessSignature, stored); err != nil {
-		return IssuedTokens{}, err
-	}
-	s.emitTokens(ctx, oauthreg.GrantClientCredentials, t.access, false)
 	return t.issued(""), nil
 }
 
@@ -115,7 +109,7 @@ func (s *Server) issueForUser(ctx context.Context, r *fosite.AccessRequest, is I
 		session.PairwiseSubject = sub
 	}
 	session.GrantedAt, session.Nonce = now, is.Nonce
-	r.SetID(uuid.NewString())
+	r.SetID(newGrantID())
 	r.SetSession(session)
 	setGranted(r, scopes, scopes, resources, resources)
 	t, err := s.newTokens(ctx, r, client.AllowsGrantType(oauthreg.GrantRefreshToken))

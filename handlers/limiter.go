@@ -183,9 +183,7 @@ func (l *memoryLimiter) Failed(_ context.Context, kind LimitKind, key string) {
 	}
 	bucket := b.keys[h]
 	if bucket == nil {
-		if len(b.keys) >= b.max {
-			b.evict(now)
-		}
+		makeRoom(b.keys, b.max, func(a, b *rate.Limiter) bool { return a.TokensAt(now) > b.TokensAt(now) }) // failed less
 		bucket = rate.NewLimiter(b.every, b.burst)
 		b.keys[h] = bucket
 	}
@@ -206,18 +204,22 @@ func (b *buckets) sweep(now time.Time) {
 	}
 }
 
-// evict forgets, of a few keys, the one that failed least. The order of a map
-// is random enough for the sample.
-func (b *buckets) evict(now time.Time) {
-	var victim uint64
-	most, seen := math.Inf(-1), 0
-	for h, bucket := range b.keys {
-		if tokens := bucket.TokensAt(now); tokens > most {
-			victim, most = h, tokens
+// makeRoom gives up an entry of a map that has limit of them: of a few, the worst.
+// The order of a map is random enough for the sample.
+func makeRoom[K comparable, V any](m map[K]V, limit int, worse func(a, b V) bool) {
+	if len(m) < limit {
+		return
+	}
+	var victim K
+	var worst V
+	seen := 0
+	for k, v := range m {
+		if seen == 0 || worse(v, worst) {
+			victim, worst = k, v
 		}
 		if seen++; seen == evictionSample {
 			break
 		}
 	}
-	delete(b.keys, victim)
+	delete(m, victim)
 }

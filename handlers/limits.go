@@ -27,22 +27,31 @@ func formBody(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	if r.URL.RawQuery != "" {
 		return nil, invalidRequest("Parameters belong into the request body.")
 	}
+	text, err := formText(w, r, maxBody)
+	if err != nil {
+		return nil, err
+	}
+	return parseParameters(text)
+}
+
+// formText reads a form-encoded body of at most limit bytes.
+func formText(w http.ResponseWriter, r *http.Request, limit int64) (string, error) {
 	mt, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || mt != "application/x-www-form-urlencoded" {
-		return nil, invalidRequest("The content type must be application/x-www-form-urlencoded.")
+		return "", invalidRequest("The content type must be application/x-www-form-urlencoded.")
 	}
-	if r.ContentLength > maxBody {
-		return nil, tooLarge()
+	if r.ContentLength > limit {
+		return "", tooLarge()
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if err != nil {
 		var big *http.MaxBytesError
 		if errors.As(err, &big) {
-			return nil, tooLarge()
+			return "", tooLarge()
 		}
-		return nil, invalidRequest("The request body could not be read.").because(err)
+		return "", invalidRequest("The request body could not be read.").because(err)
 	}
-	return parseParameters(string(body))
+	return string(body), nil
 }
 
 // queryParameters reads the parameters of a GET.

@@ -31,6 +31,10 @@ type logos struct {
 	slots chan struct{}
 }
 
+func newLogos() *logos {
+	return &logos{known: make(map[string]logo), slots: make(chan struct{}, logosAtOnce)}
+}
+
 type logo struct {
 	body        []byte // empty: there is none
 	contentType string
@@ -84,24 +88,27 @@ func (s *Server) appLogo(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+func (l *logos) cached(uri string, now time.Time) (logo, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	have, ok := l.known[uri]
+	return have, ok && now.Before(have.until)
+}
+
 // get returns what is at uri, or was within logoLife.
 func (l *logos) get(ctx context.Context, s *Server, uri string) (logo, error) {
-	now := s.now()
-	l.mu.Lock()
-	have, ok := l.known[uri]
-	if l.slots == nil {
-		l.slots, l.known = make(chan struct{}, logosAtOnce), map[string]logo{}
-	}
-	slots := l.slots
-	l.mu.Unlock()
-	if ok && now.Before(have.until) {
+	if have, ok := l.cached(uri, s.now()); ok {
 		return have, nil
 	}
 	select {
-	case slots <- struct{}{}:
-		defer func() { <-slots }()
+	case l.slots <- struct{}{}:
+		defer func() { <-l.slots }()
 	case <-ctx.Done():
 		return logo{}, ctx.Err()
+	}
+	now := s.now()
+	if have, ok := l.cached(uri, now); ok { // somebody fetched it meanwhile
+		return have, nil
 	}
 	got := logo{until: now.Add(noLogoLife)}
 	body, _, err := fetchLimited(ctx, s.outbound, uri, "image/png, image/jpeg, image/webp, image/gif", maxLogo)

@@ -36,7 +36,7 @@ type Server struct {
 	documents *clientDocuments // nil: client_id is never a URL to fetch
 
 	outbound *http.Client
-	logos    logos
+	logos    *logos
 	requests requestDocuments
 	notices  notices
 	claims   *claimScopes
@@ -88,6 +88,7 @@ func New(cfg Config) (*Server, error) {
 		s.documents = newClientDocuments(outbound, cfg.Now, s.documentedClient)
 	}
 	s.claims = newClaimScopes(cfg.Scopes)
+	s.logos = newLogos()
 	if s.texts, err = loadCatalogue(nil); err != nil {
 		return nil, err
 	}

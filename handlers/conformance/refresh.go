@@ -165,18 +165,24 @@ func without(scopes []string, scope string) string {
 	return strings.Join(slices.DeleteFunc(slices.Clone(scopes), func(s string) bool { return s == scope }), " ")
 }
 
+// narrowed is the client, a scope that it can do without, and its others.
+func (r *run) narrowed() (c *Client, extra, narrow string, err error) {
+	if c, err = r.userClient(); err != nil {
+		return nil, "", "", err
+	}
+	if extra, err = c.optional(); err != nil {
+		return nil, "", "", err
+	}
+	if narrow = without(c.Scopes, extra); narrow == "" {
+		return nil, "", "", skip("needs a client with two scopes (Client.Scopes)")
+	}
+	return c, extra, narrow, nil
+}
+
 func refreshNarrow(ctx context.Context, r *run) error {
-	c, err := r.userClient()
+	c, extra, narrow, err := r.narrowed()
 	if err != nil {
 		return err
-	}
-	extra, err := c.optional()
-	if err != nil {
-		return err
-	}
-	narrow := without(c.Scopes, extra)
-	if narrow == "" {
-		return skip("needs a client with two scopes (Client.Scopes)")
 	}
 	_, t, err := r.refreshable(ctx)
 	if err != nil {
@@ -196,17 +202,9 @@ func refreshNarrow(ctx context.Context, r *run) error {
 }
 
 func refreshWiden(ctx context.Context, r *run) error {
-	c, err := r.userClient()
+	c, extra, narrow, err := r.narrowed()
 	if err != nil {
 		return err
-	}
-	extra, err := c.optional()
-	if err != nil {
-		return err
-	}
-	narrow := without(c.Scopes, extra)
-	if narrow == "" {
-		return skip("needs a client with two scopes (Client.Scopes)")
 	}
 	_, t, err := r.refreshable(ctx, "scope", narrow)
 	if err != nil {

@@ -89,16 +89,9 @@ func tokenTwoMethods(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	endpoint, err := r.endpoint("token_endpoint")
-	if err != nil {
-		return err
-	}
-	req, err := postForm(ctx, endpoint, with(r.probe(c), "client_id", c.ID, "client_secret", c.Secret))
-	if err != nil {
-		return err
-	}
-	setBasic(req, c.ID, c.Secret)
-	a, err := r.send(req)
+	basic := *c
+	basic.AuthMethod = authBasic
+	a, err := r.token(ctx, &basic, with(r.probe(c), "client_id", c.ID, "client_secret", c.Secret))
 	if err != nil {
 		return err
 	}
@@ -114,11 +107,7 @@ func tokenQueryCredentials(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	req, err := postForm(ctx, authorizeURL(endpoint, values("client_id", c.ID, "client_secret", c.Secret)), r.probe(c))
-	if err != nil {
-		return err
-	}
-	a, err := r.send(req)
+	a, err := r.postAs(ctx, authorizeURL(endpoint, values("client_id", c.ID, "client_secret", c.Secret)), nil, r.probe(c))
 	if err != nil {
 		return err
 	}
