@@ -21,16 +21,11 @@ import (
 // People at headless Chromium walk through every page, on a phone and at a desk,
 // in light and dark; axe-core finds nothing, and no script is needed.
 //
-// Screenshots go to the folder $OAUTHREG_ARTIFACTS if that is set, otherwise to
-// the test's artifacts, which "go test -artifacts" keeps.
+// If $OAUTHREG_ARTIFACTS names a folder, screenshots of all pages go there.
 func TestBrowser(t *testing.T) {
 	chromium := needsBrowser(t)
-	dir := os.Getenv("OAUTHREG_ARTIFACTS")
-	if dir == "" {
-		dir = t.ArtifactDir()
-	}
-	dir = must(filepath.Abs(dir))
-
+	t.Parallel()
+	dir := artifacts()
 	e := newEnv(t, envOptions{base: "/auth", config: func(c *handlers.Config) {
 		c.Users, c.Limits = anybody{}, throttled{}
 		c.Scopes = []handlers.Scope{
@@ -74,11 +69,7 @@ func TestBrowser(t *testing.T) {
 	if strings.Contains(e.log.String(), "level=ERROR") || strings.Contains(e.log.String(), "level=WARN") {
 		t.Errorf("the server logged an error:\n%s", e.log.String())
 	}
-	if shots := must(filepath.Glob(filepath.Join(dir, "*.png"))); len(shots) == 0 {
-		t.Error("there is no screenshot")
-	} else {
-		t.Logf("%d screenshots in %s", len(shots), dir)
-	}
+	wantScreenshots(t, dir, "*.png")
 }
 
 // needsBrowser returns the path of Chromium. Like runNode it skips where
@@ -97,6 +88,27 @@ func needsBrowser(t *testing.T) string {
 		skip("Chromium is not installed; the variable CHROMIUM may name it")
 	}
 	return must(filepath.Abs(path))
+}
+
+// artifacts is the folder that screenshots go to, empty if nobody wants them.
+func artifacts() string {
+	dir := os.Getenv("OAUTHREG_ARTIFACTS")
+	if dir != "" {
+		dir = must(filepath.Abs(dir))
+	}
+	return dir
+}
+
+func wantScreenshots(t *testing.T, dir, pattern string) {
+	t.Helper()
+	if dir == "" {
+		return
+	}
+	shots := must(filepath.Glob(filepath.Join(dir, pattern)))
+	if len(shots) == 0 {
+		t.Error("there is no screenshot")
+	}
+	t.Logf("%d screenshots in %s", len(shots), dir)
 }
 
 // applicationPages is the server of the applications: where they get their

@@ -688,6 +688,25 @@ func TestClientMetadataDocument147Flood(t *testing.T) {
 	e.wantNoClients(t)
 }
 
+// A stranger who uses up what a host may be asked locks nobody out who was let in.
+func TestClientMetadataDocument147FloodOfAKnownHost(t *testing.T) {
+	e, h := documentEnv(t, envOptions{config: func(c *handlers.Config) {
+		c.Limits = handlers.NewLimiter(handlers.LimiterConfig{Now: c.Now})
+	}})
+	id := h.at("/c")
+	tokens := e.tokens(asPublic(id))
+	e.clock.add(16 * time.Minute) // the document has to be asked for again
+	limited := false
+	for i := 0; i < 200 && !limited; i++ {
+		target, _ := e.authorizeURL(h.at(fmt.Sprintf("/flood%d", i)))
+		limited = e.browser().do(http.MethodGet, target, nil).status == http.StatusTooManyRequests
+	}
+	if !limited {
+		t.Fatal("the flood is not limited")
+	}
+	e.tokenRequest(asPublic(id), "grant_type", "refresh_token", "refresh_token", tokens.str("refresh_token")).wantOK(t)
+}
+
 func TestClientMetadataDocument148Unreachable(t *testing.T) {
 	t.Run("unknown yet", func(t *testing.T) {
 		for _, status := range []int{500, 502, 503, 429} {
@@ -908,7 +927,7 @@ func TestClientMetadataDocumentStorageFailure(t *testing.T) {
 	fail("authorize", func() (int, bool) {
 		target, verifier = e.authorizeURL(id)
 		consent = b.do("GET", target, nil)
-		return consent.status, consent.location != nil && consent.location.Path == "/consent"
+		return consent.status, consent.location != nil && consent.location.Path == e.opts.base+"/consent"
 	})
 	action, form, ok := b.fill(consent.location.String(), b.do("GET", consent.location.String(), nil))
 	if !ok {

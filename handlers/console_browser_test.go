@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -18,11 +16,8 @@ import (
 // on a phone and at a desk, in light and dark; axe-core finds nothing.
 func TestBrowserConsole(t *testing.T) {
 	chromium := needsBrowser(t)
-	dir := os.Getenv("OAUTHREG_ARTIFACTS")
-	if dir == "" {
-		dir = t.ArtifactDir()
-	}
-	dir = must(filepath.Abs(dir))
+	t.Parallel()
+	dir := artifacts()
 	c := newConsole(t, envOptions{base: "/auth"})
 	e := c.env
 
@@ -66,11 +61,7 @@ func TestBrowserConsole(t *testing.T) {
 	if strings.Contains(e.log.String(), "level=ERROR") || strings.Contains(e.log.String(), "level=WARN") {
 		t.Errorf("the server logged an error:\n%s", e.log.String())
 	}
-	if shots := must(filepath.Glob(filepath.Join(dir, "console-*.png"))); len(shots) == 0 {
-		t.Error("there is no screenshot")
-	} else {
-		t.Logf("%d screenshots in %s", len(shots), dir)
-	}
+	wantScreenshots(t, dir, "console-*.png")
 }
 
 // consoleEnv is an admin console on an authorization server.

@@ -230,12 +230,12 @@ func TestEventsOfFlows(t *testing.T) {
 		l.wantEvents(t, "denial", "consent.denied at=consent client subject=sub-alice session scopes=write error=access_denied")
 
 		a = b.do(http.MethodGet, e.issuer+"/account", nil)
-		form = hiddenFields(t, a, base+"/account/revoke", 0)
+		form = hiddenFields(t, a, e.opts.base+"/account/revoke", 0)
 		b.do(http.MethodPost, e.issuer+"/account/revoke", form)
 		l.wantEvents(t, "access taken back", "consent.revoked at=account_revoke client subject=sub-alice scopes=read count=1")
 		b.do(http.MethodPost, e.issuer+"/account/revoke", form)
 		l.wantEvents(t, "access taken back again")
-		b.do(http.MethodPost, e.issuer+"/account/sign-out", hiddenFields(t, a, base+"/account/sign-out", 0))
+		b.do(http.MethodPost, e.issuer+"/account/sign-out", hiddenFields(t, a, e.opts.base+"/account/sign-out", 0))
 		l.wantEvents(t, "sign-out", "user.logged_out at=account_sign_out subject=sub-alice session")
 
 		machine := e.register(machineClient())

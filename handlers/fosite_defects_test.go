@@ -181,7 +181,9 @@ type target struct {
 	stores   func(secret string) bool // whether it stands in the store
 	stored   func(ctx context.Context, refreshToken string) (fosite.Requester, error)
 	config   func() reflect.Value // fosite.Config
-	log      func(url.Values)     // credentials that must not be found afterwards
+	// transport trusts the server's certificate.
+	transport http.RoundTripper
+	log       func(url.Values) // credentials that must not be found afterwards
 }
 
 // newOurs is this server as a target.
@@ -207,7 +209,7 @@ func oursOn(t testing.TB, file string, secret []byte, clock *clock) *target {
 		},
 	})
 	x := &target{
-		t: t, name: "ours", base: e.issuer, probe: probe, now: e.clock.Now, wait: e.clock.add, log: e.secrets.Values,
+		t: t, name: "ours", base: e.issuer, transport: e.transport, probe: probe, now: e.clock.Now, wait: e.clock.add, log: e.secrets.Values,
 		rows:   func() string { return e.rows(t) },
 		stores: func(secret string) bool { return bytes.Contains(e.content(t), []byte(secret)) },
 		stored: func(ctx context.Context, token string) (fosite.Requester, error) {
@@ -431,7 +433,7 @@ func (x *target) get(ctx context.Context, path string) *tokenAnswer {
 
 // send answers with status 0 when the server gives no answer.
 func (x *target) send(req *http.Request) *tokenAnswer {
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := x.transport.RoundTrip(req)
 	if err != nil {
 		return &tokenAnswer{raw: err.Error()}
 	}

@@ -14,7 +14,8 @@ import (
 // What the host issues on its own word is a grant like any other: it works, it
 // can be refreshed, the user sees it, and takes it back.
 func TestIssue(t *testing.T) {
-	e := newEnv(t, envOptions{})
+	var l eventLog
+	e := newEnv(t, l.listen(envOptions{}))
 	reg := e.register(webClient())
 	issued, err := e.server.Issue(t.Context(), handlers.Issuance{
 		ClientID: reg.Client.ClientID, Login: &oauthreg.Login{Subject: "sub-alice", AuthTime: e.clock.Now()},
@@ -49,8 +50,12 @@ func TestIssue(t *testing.T) {
 			t.Errorf("RevokeApp(%q, %q) has no error", empty[0], empty[1])
 		}
 	}
+	l.take()
 	if err := e.server.RevokeApp(t.Context(), "sub-alice", apps[0].ConsentID); err != nil {
 		t.Error(err)
+	}
+	if heard := l.take(); len(heard) != 1 || heard[0].Type != oauthreg.EventConsentRevoked || heard[0].ClientID != reg.Client.ClientID {
+		t.Errorf("heard %+v", heard)
 	}
 	if seen := e.authenticated("/oauth/introspect", reg, "token", fresh.str("access_token")); seen.body["active"] != false {
 		t.Error("it works after it was taken back")

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -142,5 +143,41 @@ func TestLogos(t *testing.T) {
 	before := fetched.Load()
 	if a := guarded.send(mustRequest(t, guarded.issuer+"/app-logo?client_id="+inside.Client.ClientID)); a.status != 404 || fetched.Load() != before {
 		t.Errorf("inside: %d", a.status)
+	}
+}
+
+// Whoever waits for a slow logo gets what the first fetched, also when that is
+// nothing, and does not ask again.
+func TestSlowLogoIsFetchedOnce(t *testing.T) {
+	var fetched atomic.Int32
+	answer := make(chan bool)
+	site := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fetched.Add(1)
+		<-answer
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	defer site.Close()
+	cas := x509.NewCertPool()
+	cas.AddCert(site.Certificate())
+	e := newEnv(t, envOptions{config: func(c *handlers.Config) {
+		c.Outbound = handlers.NewOutbound(handlers.OutboundConfig{Private: true, CAs: cas})
+	}})
+	reg := e.register(with(webClient(), func(c *oauthreg.Client) { c.LogoURI = site.URL + "/slow" }))
+	const loops = 40
+	var asking, all sync.WaitGroup
+	asking.Add(loops)
+	for range loops {
+		all.Go(func() {
+			asking.Done()
+			if a := e.send(mustRequest(t, e.issuer+"/app-logo?client_id="+reg.Client.ClientID)); a.status != http.StatusNotFound {
+				t.Errorf("got %d %s", a.status, a.raw)
+			}
+		})
+	}
+	asking.Wait()
+	close(answer)
+	all.Wait()
+	if n := fetched.Load(); n > 4 { // as many as may run at once
+		t.Errorf("%d fetches", n)
 	}
 }

@@ -106,7 +106,7 @@ func newPlain(t testing.TB, opts plainOptions) *target {
 
 func (s *plainServer) target(t testing.TB) *target {
 	x := &target{
-		t: t, name: "plain", base: s.http.URL, probe: &s.store.probe, now: time.Now, wait: s.store.age, rows: s.store.rows, stores: s.store.has,
+		t: t, name: "plain", base: s.http.URL, transport: http.DefaultTransport, probe: &s.store.probe, now: time.Now, wait: s.store.age, rows: s.store.rows, stores: s.store.has,
 		par:    s.http.URL + "/oauth/par",
 		config: func() reflect.Value { return reflect.ValueOf(s.cfg).Elem() },
 		keys:   func(context.Context) []jose.JSONWebKey { return s.published() },

@@ -124,9 +124,9 @@ func (e *env) verifiers(t *testing.T, resource string, server oauthreg.Registrat
 	now := func() time.Time { return e.clock.Now() }
 	out := map[string]bearer.Verifier{"in process": e.server.Verifier()}
 	out["introspection"] = must(bearer.NewIntrospection(bearer.IntrospectionConfig{
-		Endpoint: e.issuer + "/oauth/introspect", ClientID: server.Client.ClientID, ClientSecret: server.Secret, Issuer: e.issuer, Now: now,
+		Endpoint: e.issuer + "/oauth/introspect", ClientID: server.Client.ClientID, ClientSecret: server.Secret, Issuer: e.issuer, Now: now, Client: e.http.Client(),
 	}))
-	offline := must(bearer.NewJWT(bearer.JWTConfig{Issuer: e.issuer, Audience: []string{resource}, Now: now}))
+	offline := must(bearer.NewJWT(bearer.JWTConfig{Issuer: e.issuer, Audience: []string{resource}, Now: now, Client: e.http.Client()}))
 	if format == oauthreg.JWT {
 		out["offline"] = offline
 	} else {

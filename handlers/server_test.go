@@ -35,17 +35,19 @@ import (
 
 // env is a running authorization server over a real SQLite file.
 type env struct {
-	t       testing.TB
-	issuer  string
-	server  *handlers.Server
-	http    *httptest.Server
-	reg     *oauthreg.Registry
-	store   *storage.Store
-	clock   *clock
-	file    string
-	log     *logBuffer
-	opts    envOptions
-	secrets *secretsearch.Book // of what passes through e.http.Client()
+	t      testing.TB
+	issuer string
+	server *handlers.Server
+	http   *httptest.Server
+	// transport is that of http's client, which notes nothing.
+	transport http.RoundTripper
+	reg       *oauthreg.Registry
+	store     *storage.Store
+	clock     *clock
+	file      string
+	log       *logBuffer
+	opts      envOptions
+	secrets   *secretsearch.Book // of what passes through e.http.Client()
 }
 
 type envOptions struct {
@@ -156,7 +158,8 @@ func newEnv(t testing.TB, opts envOptions) *env {
 		e.http.Start()
 	}
 	t.Cleanup(e.http.Close)
-	e.http.Client().Transport = e.secrets.Transport(e.http.Client().Transport)
+	e.transport = e.http.Client().Transport
+	e.http.Client().Transport = e.secrets.Transport(e.transport)
 	return e
 }
 

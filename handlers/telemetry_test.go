@@ -115,10 +115,10 @@ func TestTraces(t *testing.T) {
 		tokens.wantOK(t)
 		spans := l.take()
 		s := serverSpan(t, spans)
-		if s.Name() != "POST "+base+"/oauth/token" || s.Status().Code != codes.Unset || s.Parent().IsValid() {
+		if s.Name() != "POST "+e.opts.base+"/oauth/token" || s.Status().Code != codes.Unset || s.Parent().IsValid() {
 			t.Errorf("the span is %q, status %v, parent %v", s.Name(), s.Status(), s.Parent())
 		}
-		wantAttributes(t, s, "http.request.method", "POST", "http.route", base+"/oauth/token", "http.response.status_code", "200", "url.scheme", "http",
+		wantAttributes(t, s, "http.request.method", "POST", "http.route", e.opts.base+"/oauth/token", "http.response.status_code", "200", "url.scheme", e.http.URL[:strings.Index(e.http.URL, "://")],
 			"oauthreg.endpoint", "token", "oauthreg.request_id", tokens.header.Get("X-Request-Id"),
 			"oauth.client_id", reg.Client.ClientID, "oauth.grant_type", "authorization_code", "oauth.scope", "read", "oauth.error", "")
 		if got := attributesOf(s.Attributes())["oauthreg.grant_id"]; got == "" {
