@@ -161,7 +161,7 @@ func (s *Store) deleteRows(ctx context.Context, table, key string, keys []any, c
 }
 
 // janitorBatch is how many rows of a kind RunJanitor deletes in one transaction.
-const janitorBatch = 500
+const janitorBatch = 200
 
 // RunJanitor sweeps now and then every interval, each time until nothing is
 // left, until ctx ends; then it returns nil. It blocks: the caller decides
@@ -170,8 +170,8 @@ const janitorBatch = 500
 //
 // Every process on a database may run one: of all of them one sweeps at a time,
 // and the others leave it to that one. Should it die, another takes over within
-// [janitorLease]. Between batches it rests twice as long as the last one took, so
-// that at most a third of the time is its own.
+// [janitorLease]. Between batches it rests four times as long as the last one took,
+// and at least 20 milliseconds.
 func (s *Store) RunJanitor(ctx context.Context, every time.Duration, log *slog.Logger) error {
 	if every <= 0 {
 		return errors.New("storage: RunJanitor: the interval is not positive")
@@ -224,7 +224,7 @@ func (s *Store) sweepAll(ctx context.Context, log *slog.Logger) {
 		}
 		if took := time.Since(began); took > 0 {
 			select {
-			case <-time.After(min(2*took, time.Second)):
+			case <-time.After(min(max(20*time.Millisecond, 4*took), time.Second)):
 			case <-ctx.Done():
 				return
 			}

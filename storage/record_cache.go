@@ -43,7 +43,7 @@ func newKnown(k storedClient) *knownClient {
 }
 
 // maxCachedClients bounds the memory of a cache; a client is a few kilobytes.
-const maxCachedClients = 4096
+const maxCachedClients = 1024
 
 // settled is after what time a host's transaction is taken to be over.
 const settled = 10 * time.Minute

@@ -102,22 +102,29 @@ func openSQLite(dsn string, stmts *statements) (*sqliteDB, error) {
 		return nil, fmt.Errorf("storage: create database: %w", err)
 	}
 
-	w, err := sql.Open(sqliteDriver, sqliteURI(path, url.Values{
+	toWrite := sqliteURI(path, url.Values{
 		"_busy_timeout": {busyTimeout},
 		"_journal_mode": {"WAL"},
 		"_synchronous":  {"FULL"}, // a commit that was answered survives a power cut
 		"_txlock":       {"immediate"},
-	}))
+	})
+	w, err := sql.Open(sqliteDriver, toWrite)
 	if err != nil {
 		return nil, fmt.Errorf("storage: open database: %w", err)
 	}
 	w.SetMaxOpenConns(1)
+	log, err := sql.Open(sqliteDriver, toWrite)
+	if err != nil {
+		w.Close()
+		return nil, fmt.Errorf("storage: open database: %w", err)
+	}
 	r, err := sql.Open(sqliteDriver, sqliteURI(path, url.Values{
 		"_busy_timeout": {busyTimeout},
 		"_query_only":   {"1"},
 	}))
 	if err != nil {
 		w.Close()
+		log.Close()
 		return nil, fmt.Errorf("storage: open database: %w", err)
 	}
 	n := min(max(runtime.GOMAXPROCS(0)*2, 4), 8)
@@ -126,7 +133,7 @@ func openSQLite(dsn string, stmts *statements) (*sqliteDB, error) {
 
 	db := &sqliteDB{
 		path:    path,
-		writer:  newWriter(w, stmts, nil),
+		writer:  newWriter(w, stmts, nil, newCheckpointer(log)),
 		sql:     stmts,
 		readers: r,
 		idle:    make(chan *readConn, n),
@@ -151,7 +158,7 @@ func openMemory(stmts *statements) (*sqliteDB, error) {
 	}
 	w.SetMaxOpenConns(1)
 	db := &sqliteDB{sql: stmts, shared: new(sync.Mutex)}
-	db.writer = newWriter(w, stmts, db.shared)
+	db.writer = newWriter(w, stmts, db.shared, nil)
 	if err := db.writer.connect(context.Background()); err != nil {
 		_ = db.close() // what failed first is what to tell
 		return nil, fmt.Errorf("storage: open database in memory: %w", stmts.d.classify(err))

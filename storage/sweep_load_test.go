@@ -2,6 +2,9 @@ package storage
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
 	"log/slog"
 	"os"
 	"slices"
@@ -28,8 +31,8 @@ func expire(t *testing.T, s *Store, rows int) {
 						query += ", "
 					}
 					query += "(?, ?, ?, ?, ?, ?, ?)"
-					name := strconv.Itoa(at + i)
-					args = append(args, digest(name), "g"+name, "k", "alice", sealed, 0, at+i+1)
+					name := inOrder(at + i)
+					args = append(args, rowKey(name), name, "k", "alice", sealed, 0, at+i+1)
 				}
 				if _, err := c.exec(ctx, query, args...); err != nil {
 					return err
@@ -38,6 +41,11 @@ func expire(t *testing.T, s *Store, rows int) {
 			return nil
 		}))
 	}
+}
+
+// inOrder is a name that begins with a number, as signatures begin with the time.
+func inOrder(n int) string {
+	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, uint64(n))[2:]) + "." + rand.Text()
 }
 
 // latencies makes token requests at a steady rate until ctx ends, and returns how
@@ -52,6 +60,7 @@ func latencies(ctx context.Context, t *testing.T, s *Store, k *Client) (p50, p99
 		time.Sleep(time.Until(due))
 		wg.Go(func() {
 			r := newRequest(s, k)
+			r.ID = inOrder(int(due.UnixMilli()))
 			issue(t, s, r)
 			tx, err := s.BeginTX(t.Context())
 			must(t, err)

@@ -42,6 +42,7 @@ type writer struct {
 	// Of the leader alone.
 	conn  *sql.Conn
 	stmts *direct
+	log   *checkpointer // nil in memory
 }
 
 // job is a function that waits for its transaction.
@@ -53,8 +54,8 @@ type job struct {
 	wake     chan bool // true: lead; false: done
 }
 
-func newWriter(db *sql.DB, sql *statements, shared *sync.Mutex) *writer {
-	w := &writer{db: db, sql: sql, shared: shared}
+func newWriter(db *sql.DB, sql *statements, shared *sync.Mutex, log *checkpointer) *writer {
+	w := &writer{db: db, sql: sql, shared: shared, log: log}
 	w.idle.L = &w.mu
 	return w
 }
@@ -153,6 +154,9 @@ func (w *writer) transact(live []*job) error {
 		return err
 	}
 	c := conn{pool: w.conn, direct: w.stmts, sql: w.sql}
+	if w.log != nil {
+		w.log.finish(ctx, c)
+	}
 	if _, err := c.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return w.rollback(ctx, c, err) // should an earlier one be stuck
 	}
@@ -190,6 +194,9 @@ func (w *writer) transact(live []*job) error {
 	if _, err := c.exec(ctx, "COMMIT"); err != nil {
 		return w.rollback(ctx, c, err)
 	}
+	if w.log != nil {
+		w.log.committed(ctx, c)
+	}
 	w.sql.telemetry.committed(ctx, len(live))
 	return nil
 }
@@ -221,10 +228,8 @@ func (w *writer) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Folding the log into the file costs about the same whether it has a
-	// thousand pages or four thousand, most of which repeat. The cache keeps
-	// the upper part of the indexes.
-	for _, pragma := range []string{"PRAGMA wal_autocheckpoint = 4000", "PRAGMA cache_size = -16384"} {
+	// The cache keeps the upper part of the indexes.
+	for _, pragma := range []string{fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", foldLate), "PRAGMA cache_size = -16384"} {
 		if _, err := cn.ExecContext(ctx, pragma); err != nil {
 			cn.Close()
 			return err
@@ -268,6 +273,10 @@ func (w *writer) close() error {
 		w.shared.Lock()
 		defer w.shared.Unlock()
 	}
+	var err error
+	if w.log != nil {
+		err = w.log.close()
+	}
 	w.disconnect()
-	return w.db.Close()
+	return errors.Join(err, w.db.Close())
 }
