@@ -133,16 +133,15 @@ func (s *Server) authenticateClient(r *http.Request, form url.Values) (*oauthreg
 	if after, ok := s.allow(ctx, LimitClientAuth, limitKey); !ok {
 		return nil, slowDown(after)
 	}
-	rec, err := s.clientRecord(ctx, creds.clientID)
-	known := err == nil
+	rec, err := s.clientRecord(ctx, creds.clientID) // nil if it is unknown
 	if err != nil && !errors.Is(err, oauthreg.ErrNotFound) {
 		return nil, err
 	}
-	proven, use, err := s.prove(ctx, known, &rec, creds)
+	proven, use, err := s.prove(ctx, rec, creds)
 	if err != nil {
 		return nil, err
 	}
-	if !proven || !known || rec.Client.Suspended() || !rec.Client.AllowsAuthMethod(creds.method) {
+	if !proven || rec == nil || rec.Client.Suspended() || !rec.Client.AllowsAuthMethod(creds.method) {
 		s.limits.Failed(ctx, LimitClientAuth, limitKey)
 		return nil, s.challengeBasic(invalidClient())
 	}
@@ -152,15 +151,15 @@ func (s *Server) authenticateClient(r *http.Request, form url.Values) (*oauthreg
 	return &rec.Client, nil
 }
 
-// prove does the work of comparing, for unknown clients as well. use consumes
+// prove does the work of comparing, for an unknown client, nil, as well. use consumes
 // what may be used once only.
-func (s *Server) prove(ctx context.Context, known bool, rec *oauthreg.Record, creds *credentials) (proven bool, use func() error, err error) {
+func (s *Server) prove(ctx context.Context, rec *oauthreg.Record, creds *credentials) (proven bool, use func() error, err error) {
 	use = func() error { return nil }
 	switch creds.method {
 	case oauthreg.AuthNone:
-		return known && rec.Client.IsPublic(), use, nil
+		return rec != nil && rec.Client.IsPublic(), use, nil
 	case oauthreg.AuthPrivateKeyJWT:
-		if !known {
+		if rec == nil {
 			return false, use, nil
 		}
 		jti, exp, err := s.verifyClientAssertion(ctx, &rec.Client, creds.assertion)
@@ -170,9 +169,6 @@ func (s *Server) prove(ctx context.Context, known bool, rec *oauthreg.Record, cr
 		}
 		return err == nil, func() error { return s.useAssertion(ctx, &rec.Client, jti, exp) }, err
 	default:
-		if !known {
-			rec = nil
-		}
 		return s.reg.CheckSecret(rec, creds.secret), use, nil
 	}
 }

@@ -54,13 +54,17 @@ type ClientMetadataDocumentConfig struct {
 // has what the document says now. One that nobody let in yet is not known: there
 // is nothing it could do. Errors: [oauthreg.ErrNotFound] when it is unknown or
 // its document is worth nothing any more; any other means that it cannot be told.
-func (s *Server) clientRecord(ctx context.Context, clientID string) (oauthreg.Record, error) {
-	rec, err := s.reg.Record(ctx, oauthreg.ByClientID(clientID))
-	if err != nil || !rec.Client.HasMetadataDocument() || rec.Client.Suspended() {
-		return rec, err
+func (s *Server) clientRecord(ctx context.Context, clientID string) (*oauthreg.Record, error) {
+	found, err := s.reg.Record(ctx, oauthreg.ByClientID(clientID))
+	if err != nil {
+		return nil, err
+	}
+	rec := &found
+	if !rec.Client.HasMetadataDocument() || rec.Client.Suspended() {
+		return rec, nil
 	}
 	if s.documents == nil {
-		return oauthreg.Record{}, oauthreg.ErrNotFound
+		return nil, oauthreg.ErrNotFound
 	}
 	doc, err := s.fetchClient(ctx, clientID, "", true)
 	if err == nil {
@@ -73,7 +77,7 @@ func (s *Server) clientRecord(ctx context.Context, clientID string) (oauthreg.Re
 	if refused := (*Error)(nil); errors.As(err, &refused) && refused.Code == "invalid_client" {
 		err = fmt.Errorf("%w: %s", oauthreg.ErrNotFound, refused.Description)
 	}
-	return oauthreg.Record{}, err
+	return nil, err
 }
 
 // requestingClient finds the client of an authorization request, which may be one

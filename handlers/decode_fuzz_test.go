@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Basic credentials that are let through are what their sender encoded: encoding
@@ -30,12 +31,12 @@ func FuzzDecodeBasic(f *testing.F) {
 // A token string works in the one spelling in which it was made, as the one kind
 // it is, and only with a MAC of ours.
 func FuzzTokenSignature(f *testing.F) {
-	strategy := &tokenStrategy{keys: [][]byte{[]byte(strings.Repeat("k", 32)), []byte(strings.Repeat("o", 32))}}
+	strategy := newTokenStrategy([][]byte{[]byte(strings.Repeat("k", 32)), []byte(strings.Repeat("o", 32))}, time.Now)
 	made := map[string]string{}
 	for _, prefix := range []string{prefixCode, prefixAccess, prefixRefresh} {
 		body := []byte(strings.Repeat("r", timeSize+32)) // the same in every worker's process
 		text := strictBase64.EncodeToString(body)
-		mac := strictBase64.EncodeToString(strategy.mac(strategy.keys[0], prefix, body))
+		mac := strictBase64.EncodeToString(strategy.mac(strategy.macs[0], prefix, body))
 		token := prefix + text + "." + mac
 		made[token] = text[:timePart] + "." + mac
 		f.Add(token)

@@ -20,7 +20,7 @@ type engine struct {
 }
 
 func newEngine(s *Server) *engine {
-	tokens := &tokenStrategy{keys: s.keysFor("tokens"), now: s.now}
+	tokens := newTokenStrategy(s.keysFor("tokens"), s.now)
 	tokens.jwt = s.accessTokenJWT
 
 	code := &codeGrant{s: s}

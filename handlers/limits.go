@@ -1,12 +1,13 @@
 package handlers
 
 import (
+	"bytes"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 )
 
 // Bounds on what a request may carry, checked before anything is parsed further.
@@ -43,16 +44,25 @@ func formText(w http.ResponseWriter, r *http.Request, limit int64) (string, erro
 	if r.ContentLength > limit {
 		return "", tooLarge()
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	if err != nil {
+	body := bodies.Get().(*bytes.Buffer)
+	defer func() {
+		clear(body.Bytes()) // there are secrets among parameters
+		if body.Reset(); body.Cap() <= maxBody {
+			bodies.Put(body)
+		}
+	}()
+	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
 		var big *http.MaxBytesError
 		if errors.As(err, &big) {
 			return "", tooLarge()
 		}
 		return "", invalidRequest("The request body could not be read.").because(err)
 	}
-	return string(body), nil
+	return body.String(), nil
 }
+
+// bodies are buffers for what is read to be parsed.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // queryParameters reads the parameters of a GET.
 func queryParameters(r *http.Request) (url.Values, error) {

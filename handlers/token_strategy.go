@@ -7,7 +7,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"hash"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ory/fosite"
@@ -37,13 +39,23 @@ var strictBase64 = base64.RawURLEncoding.Strict()
 // before they answer: "" means that the value was not made here, so nothing is
 // looked up, and nothing is revoked, for a made-up value.
 type tokenStrategy struct {
-	keys [][]byte // first makes, all verify
+	macs []*sync.Pool // of HMAC-SHA-256 under a key each: the first makes, all verify
 	now  func() time.Time
 	jwt  func(ctx context.Context, r fosite.Requester) (string, error)
 }
 
-func (t *tokenStrategy) mac(key []byte, prefix string, body []byte) []byte {
-	h := hmac.New(sha256.New, key)
+func newTokenStrategy(keys [][]byte, now func() time.Time) *tokenStrategy {
+	t := &tokenStrategy{now: now}
+	for _, key := range keys {
+		t.macs = append(t.macs, &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }})
+	}
+	return t
+}
+
+func (t *tokenStrategy) mac(macs *sync.Pool, prefix string, body []byte) []byte {
+	h := macs.Get().(hash.Hash)
+	defer macs.Put(h)
+	h.Reset()
 	h.Write([]byte(prefix))
 	h.Write(body)
 	return h.Sum(nil)
@@ -62,7 +74,7 @@ func (t *tokenStrategy) generate(prefix string) (token, signature string) {
 	binary.BigEndian.PutUint64(body[:], uint64(t.now().UnixMilli()))
 	_, _ = rand.Read(body[2+timeSize:]) // never fails (crypto/rand)
 	text := strictBase64.EncodeToString(body[2:])
-	mac := strictBase64.EncodeToString(t.mac(t.keys[0], prefix, body[2:]))
+	mac := strictBase64.EncodeToString(t.mac(t.macs[0], prefix, body[2:]))
 	return prefix + text + "." + mac, text[:timePart] + "." + mac
 }
 
@@ -81,8 +93,8 @@ func (t *tokenStrategy) signature(prefix, token string) string {
 	if err != nil {
 		return ""
 	}
-	for _, key := range t.keys {
-		if hmac.Equal(mac, t.mac(key, prefix, body)) {
+	for _, macs := range t.macs {
+		if hmac.Equal(mac, t.mac(macs, prefix, body)) {
 			return rest[:timePart] + rest[bodyPart:]
 		}
 	}

@@ -102,7 +102,7 @@ func (s *Store) encode(ctx context.Context, r fosite.Requester) (*request, error
 	if q.clientID, err = s.clientIDOf(ctx, r.GetClient()); err != nil {
 		return nil, err
 	}
-	b := make([]byte, 0, 512)
+	b := make([]byte, 0, 256)
 	b = append(b, storedRequestVersion)
 	if b, err = r.GetRequestedAt().UTC().AppendBinary(b); err != nil {
 		return nil, fmt.Errorf("encode request: %w", err)

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
@@ -9,6 +10,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash"
+	"sync"
 )
 
 // What is sealed, so that a value copied from one kind of row into another
@@ -41,26 +44,29 @@ const (
 type sealer struct{ keys []sealKey }
 
 type sealKey struct {
-	id     byte
-	secret []byte
+	id   byte
+	macs *sync.Pool // of HMAC-SHA-256 under the key
 }
 
 func newSealer(keys [][]byte) *sealer {
 	s := new(sealer)
 	for _, k := range keys {
 		sum := sha256.Sum256(append([]byte("oauthreg/storage key id\x00"), k...))
-		s.keys = append(s.keys, sealKey{id: sum[0], secret: append([]byte(nil), k...)})
+		secret := bytes.Clone(k)
+		s.keys = append(s.keys, sealKey{id: sum[0], macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }}})
 	}
 	return s
 }
 
 func (k sealKey) aead(kind string, row []byte) (cipher.AEAD, error) {
-	mac := hmac.New(sha256.New, k.secret)
+	mac := k.macs.Get().(hash.Hash)
+	mac.Reset()
 	mac.Write([]byte("oauthreg/storage v1\x00"))
 	mac.Write([]byte(kind))
 	mac.Write([]byte{0})
 	mac.Write(row)
 	block, err := aes.NewCipher(mac.Sum(nil))
+	k.macs.Put(mac)
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,6 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the process at once: the first one is then no longer caught.
 	context.AfterFunc(ctx, stop)
-	beforeServing = boundHeap
+	beforeServing = tune
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }
