@@ -44,6 +44,7 @@ func (c *console) grantFilter(ctx context.Context, q url.Values) (f oauthreg.Gra
 		if err != nil {
 			return f, client, subject, err
 		}
+		infoOf(ctx).isClient(&found)
 		f.ClientID = found.ID
 	}
 	return f, client, subject, nil
@@ -144,8 +145,9 @@ func (c *console) revokeGrants(w http.ResponseWriter, r *http.Request, v *visit)
 		}
 		if len(found) > 0 {
 			subject = found[0].Subject
-			if found[0].Client != nil {
-				client = found[0].Client.ClientID
+			if owner := found[0].Client; owner != nil {
+				infoOf(ctx).isClient(owner)
+				client = owner.ClientID
 			}
 		}
 	}

@@ -46,6 +46,11 @@ func (s *Server) emit(ctx context.Context, e oauthreg.Event) {
 	s.cfg.Events.Emit(ctx, s.log, e)
 }
 
+// about says whom e concerns also where no request does: the client and its owner.
+func about(e *oauthreg.Event, c *oauthreg.Client) {
+	e.ClientID, e.OrgID, e.ProjectID = c.ClientID, c.OrgID, c.ProjectID
+}
+
 // maxNamed bounds what is repeated of a name that a stranger sent.
 const maxNamed = 255 // bytes
 
@@ -74,8 +79,9 @@ func (s *Server) emitAnswer(ctx context.Context, oe *Error) {
 func (s *Server) emitTokens(ctx context.Context, grantType oauthreg.GrantType, access *fosite.Request, refresh bool) {
 	e := oauthreg.Event{
 		Type: oauthreg.EventTokenIssued, GrantType: grantType, Refresh: refresh,
-		ClientID: access.GetClient().GetID(), Scopes: access.GrantedScope, Resources: access.GrantedAudience,
+		Scopes: access.GrantedScope, Resources: access.GrantedAudience,
 	}
+	about(&e, registered(access))
 	if session := access.Session.(*Session); !session.ForClient {
 		e.GrantID, e.Subject = access.ID, session.Subject
 	}
@@ -108,10 +114,8 @@ func (s *Server) allow(ctx context.Context, kind LimitKind, key string) (retryAf
 func (s *Server) emitAuthorized(ctx context.Context, made *fosite.Request, login *oauthreg.Login, p *authorizeParams, decided bool) {
 	client := registered(made)
 	infoOf(ctx).grant = made.ID
-	e := oauthreg.Event{
-		ClientID: client.ClientID, Subject: login.Subject, SessionID: login.SessionID,
-		Scopes: p.Scopes, Resources: p.Resources,
-	}
+	e := oauthreg.Event{Subject: login.Subject, SessionID: login.SessionID, Scopes: p.Scopes, Resources: p.Resources}
+	about(&e, client)
 	if decided {
 		e.Type = oauthreg.EventConsentGiven
 		e.Scopes = s.consentScopes(client, p)
@@ -150,7 +154,7 @@ func (s *Server) consentRevoked(ctx context.Context, f oauthreg.GrantFilter) (oa
 		return e, err
 	}
 	infoOf(ctx).isClient(&client)
-	e.ClientID, e.OrgID, e.ProjectID = client.ClientID, client.OrgID, client.ProjectID // the host may call without a request
+	about(&e, &client) // the host may call without a request
 	return e, nil
 }
 

@@ -373,6 +373,13 @@ func TestEventsOfManagedGrants(t *testing.T) {
 		"grant.revoked at=grants subject=sub-alice count=2 actor=admin")
 	e.call(http.MethodDelete, "/oauth_grants?filter[subject]=sub-alice", "").data(t)
 	l.wantEvents(t, "all of a user again")
+
+	e.tokens(reg, "scope", "read")
+	l.take()
+	e.call(http.MethodDelete, "/oauth_grants?filter[client_id]="+reg.Client.ClientID, "").data(t)
+	if heard := l.take(); len(heard) != 1 || heard[0].ClientID != reg.Client.ClientID || heard[0].OrgID != homeOrg || heard[0].ProjectID != homeProject {
+		t.Errorf("all of a client: heard %+v", heard)
+	}
 }
 
 // What the limiter holds back is told, and no failure is counted twice.

@@ -16,7 +16,19 @@ import (
 func TestIssue(t *testing.T) {
 	var l eventLog
 	e := newEnv(t, l.listen(envOptions{}))
-	reg := e.register(webClient())
+	reg := e.register(with(webClient(), func(c *oauthreg.Client) { c.OrgID, c.ProjectID = homeOrg, homeProject }))
+	about := func(what string, types ...oauthreg.EventType) {
+		t.Helper()
+		heard := l.take()
+		ok := len(heard) == len(types)
+		for i := range heard {
+			ok = ok && heard[i].Type == types[i] && heard[i].ClientID == reg.Client.ClientID && heard[i].OrgID == homeOrg && heard[i].ProjectID == homeProject
+		}
+		if !ok {
+			t.Errorf("%s: heard %+v", what, heard)
+		}
+	}
+	l.take()
 	issued, err := e.server.Issue(t.Context(), handlers.Issuance{
 		ClientID: reg.Client.ClientID, Login: &oauthreg.Login{Subject: "sub-alice", AuthTime: e.clock.Now()},
 		Scopes: []string{"openid", "read"}, Resources: []string{e.issuer + "/api"},
@@ -24,6 +36,7 @@ func TestIssue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	about("Issue", oauthreg.EventTokenIssued)
 	seen := e.authenticated("/oauth/introspect", reg, "token", issued.AccessToken)
 	if seen.body["active"] != true || seen.str("sub") != "sub-alice" || seen.str("scope") != "openid read" || seen.str("aud") != e.issuer+"/api" {
 		t.Errorf("introspection: %s", seen.raw)
@@ -54,12 +67,16 @@ func TestIssue(t *testing.T) {
 	if err := e.server.RevokeApp(t.Context(), "sub-alice", apps[0].ConsentID); err != nil {
 		t.Error(err)
 	}
-	if heard := l.take(); len(heard) != 1 || heard[0].Type != oauthreg.EventConsentRevoked || heard[0].ClientID != reg.Client.ClientID {
-		t.Errorf("heard %+v", heard)
-	}
+	about("RevokeApp", oauthreg.EventConsentRevoked)
 	if seen := e.authenticated("/oauth/introspect", reg, "token", fresh.str("access_token")); seen.body["active"] != false {
 		t.Error("it works after it was taken back")
 	}
+	other := e.tokens(reg)
+	l.take()
+	if err := e.server.RevokeToken(t.Context(), other.str("access_token")); err != nil {
+		t.Error(err)
+	}
+	about("RevokeToken", oauthreg.EventTokenRevoked)
 }
 
 // The registration decides, and a refusal stores nothing.

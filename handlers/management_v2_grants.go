@@ -79,6 +79,7 @@ func (v *managementV2) grantFilter(ctx context.Context, p *Principal, q *listQue
 		if err != nil {
 			return f, err
 		}
+		infoOf(ctx).isClient(&c)
 		f.ClientID, f.OrgID, f.ProjectID = c.ID, c.OrgID, c.ProjectID
 	}
 	return f, nil
@@ -136,6 +137,7 @@ func (v *managementV2) grant(r *http.Request, p *Principal) (grantV2, oauthreg.G
 	if err != nil {
 		return grantV2{}, f, err
 	}
+	infoOf(r.Context()).isClient(&c)
 	return v2Grant(&found[0], c.ClientID), f, nil
 }
 

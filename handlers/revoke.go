@@ -69,6 +69,10 @@ func (s *Server) revokeToken(ctx context.Context, caller *oauthreg.Client, token
 	}
 	if caller == nil {
 		e.ClientID = stored.GetClient().GetID()
+		if c, ok := stored.GetClient().(interface{ Registration() oauthreg.Client }); ok {
+			client := c.Registration()
+			about(&e, &client)
+		}
 	}
 	if refresh {
 		e.Type = oauthreg.EventGrantRevoked
