@@ -135,17 +135,12 @@ func (s *Server) RevokeApp(ctx context.Context, subject, consentID string) error
 		return errors.New("handlers: RevokeApp needs a subject and a consent")
 	}
 	f := oauthreg.GrantFilter{ID: consentID, Subject: subject}
-	e, err := s.consentRevoked(ctx, f)
+	e, err := s.ofConsent(ctx, f)
 	if err != nil {
 		return err
 	}
-	if e.Count, err = s.store.RevokeConsents(ctx, f); err != nil {
-		return err
-	}
-	if e.Count > 0 {
-		s.emit(ctx, e)
-	}
-	return nil
+	_, err = s.revokeConsents(ctx, f, e)
+	return err
 }
 
 // accountEndSession serves POST /account/sessions/end: it ends a session of the

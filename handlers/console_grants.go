@@ -162,29 +162,22 @@ func (c *console) revokeGrants(w http.ResponseWriter, r *http.Request, v *visit)
 			Action: c.path + "/grants/revoke", Cancel: c.path + "/grants", Button: "Revoke", Fields: fields, Lines: revocationText(client, subject, grant, consent),
 		})
 	}
-	total, e := 0, oauthreg.Event{ClientID: client, Subject: subject, GrantID: grant}
+	e := oauthreg.Event{ClientID: client, Subject: subject, GrantID: grant}
+	consents, grants := 0, 0
 	if grant == "" {
-		if e.Count, err = c.s.store.RevokeConsents(ctx, f); err != nil {
+		if consents, err = c.s.revokeConsents(ctx, f, e); err != nil {
 			return err
-		}
-		if total += e.Count; e.Count > 0 {
-			e.Type = oauthreg.EventConsentRevoked
-			c.s.emit(ctx, e)
 		}
 	}
-	if consent == "" { // those of first-party clients too, which ask for no consent
-		if e.Count, err = c.s.store.RevokeGrants(ctx, f); err != nil {
+	if consent == "" {
+		if grants, err = c.s.revokeGrants(ctx, f, e); err != nil {
 			return err
-		}
-		if total += e.Count; e.Count > 0 {
-			e.Type = oauthreg.EventGrantRevoked
-			c.s.emit(ctx, e)
 		}
 	}
 	if consent != "" {
 		back.Set("show", "consents")
 	}
-	if back.Set("done", "revoked"); total == 0 {
+	if back.Set("done", "revoked"); consents+grants == 0 {
 		back.Set("done", "nothing")
 	}
 	return c.to(w, "/grants?"+back.Encode())

@@ -134,10 +134,30 @@ func (s *Server) emitLoggedOut(ctx context.Context, subject, sessionID string) {
 	s.emit(ctx, oauthreg.Event{Type: oauthreg.EventLoggedOut, Subject: subject, SessionID: sessionID})
 }
 
-// consentRevoked is the event for the consent that f selects, before it goes: only
+// revokeConsents takes back the consents that f selects, with what stands on them,
+// and reports as e how many there were.
+func (s *Server) revokeConsents(ctx context.Context, f oauthreg.GrantFilter, e oauthreg.Event) (n int, err error) {
+	e.Type = oauthreg.EventConsentRevoked
+	if e.Count, err = s.store.RevokeConsents(ctx, f); err == nil && e.Count > 0 {
+		s.emit(ctx, e)
+	}
+	return e.Count, err
+}
+
+// revokeGrants is revokeConsents for grants that live, those of first-party clients
+// too, which ask for no consent.
+func (s *Server) revokeGrants(ctx context.Context, f oauthreg.GrantFilter, e oauthreg.Event) (n int, err error) {
+	e.Type = oauthreg.EventGrantRevoked
+	if e.Count, err = s.store.RevokeGrants(ctx, f); err == nil && e.Count > 0 {
+		s.emit(ctx, e)
+	}
+	return e.Count, err
+}
+
+// ofConsent is the event for the consent that f selects, before it goes: only
 // its id is known so far. It reads only when somebody wants to know.
-func (s *Server) consentRevoked(ctx context.Context, f oauthreg.GrantFilter) (oauthreg.Event, error) {
-	e := oauthreg.Event{Type: oauthreg.EventConsentRevoked, Subject: f.Subject}
+func (s *Server) ofConsent(ctx context.Context, f oauthreg.GrantFilter) (oauthreg.Event, error) {
+	e := oauthreg.Event{Subject: f.Subject}
 	if s.cfg.Events == nil {
 		return e, nil
 	}

@@ -149,14 +149,13 @@ func (v *managementV2) revokeGrant(w http.ResponseWriter, r *http.Request, p *Pr
 	if err != nil {
 		return err
 	}
-	n, err := v.s.store.RevokeConsents(r.Context(), f)
+	n, err := v.s.revokeConsents(r.Context(), f, oauthreg.Event{ClientID: g.ClientID, Subject: g.Subject, Scopes: g.Scopes, Resources: g.Resources})
 	if err != nil {
 		return err
 	}
 	if n == 0 { // somebody was faster
 		return oauthreg.ErrNotFound
 	}
-	v.s.emit(r.Context(), oauthreg.Event{Type: oauthreg.EventConsentRevoked, ClientID: g.ClientID, Subject: g.Subject, Scopes: g.Scopes, Resources: g.Resources, Count: n})
 	writeJSON(w, http.StatusOK, envelope{g})
 	return nil
 }
@@ -182,23 +181,13 @@ func (v *managementV2) revokeGrants(w http.ResponseWriter, r *http.Request, p *P
 	if err != nil {
 		return err
 	}
-	revoked, err := v.s.store.RevokeConsents(r.Context(), f)
+	e := oauthreg.Event{ClientID: q.Get("filter[client_id]"), Subject: q.Get("filter[subject]")}
+	revoked, err := v.s.revokeConsents(r.Context(), f, e)
 	if err != nil {
 		return err
 	}
-	e := oauthreg.Event{
-		Type: oauthreg.EventConsentRevoked, Count: revoked,
-		ClientID: q.Get("filter[client_id]"), Subject: q.Get("filter[subject]"),
-	}
-	if revoked > 0 {
-		v.s.emit(r.Context(), e)
-	}
-	if e.Count, err = v.s.store.RevokeGrants(r.Context(), f); err != nil {
+	if _, err = v.s.revokeGrants(r.Context(), f, e); err != nil {
 		return err
-	}
-	if e.Count > 0 { // those of first-party clients
-		e.Type = oauthreg.EventGrantRevoked
-		v.s.emit(r.Context(), e)
 	}
 	writeJSON(w, http.StatusOK, envelope{revocationV2{"oauth_grant_revocation", revoked}})
 	return nil

@@ -75,12 +75,10 @@ func (s *Server) revokeToken(ctx context.Context, caller *oauthreg.Client, token
 		}
 	}
 	if refresh {
-		e.Type = oauthreg.EventGrantRevoked
-		e.Count, err = s.store.RevokeGrants(ctx, oauthreg.GrantFilter{ID: stored.GetID()})
-	} else {
-		err = s.store.DeleteAccessTokenSession(ctx, signature)
+		_, err = s.revokeGrants(ctx, oauthreg.GrantFilter{ID: stored.GetID()}, e)
+		return err
 	}
-	if err == nil && e.Count > 0 {
+	if err = s.store.DeleteAccessTokenSession(ctx, signature); err == nil {
 		s.emit(ctx, e)
 	}
 	return err

@@ -210,10 +210,7 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 	if err != nil {
 		return nil, err
 	}
-	if a.keys, err = oauthreg.NewKeyRing(oauthreg.KeyRingConfig{Store: store}); err != nil {
-		return nil, err
-	}
-	if err := a.keys.Maintain(ctx); err != nil {
+	if a.keys, err = oauthreg.OpenKeyRing(ctx, oauthreg.KeyRingConfig{Store: store}); err != nil {
 		return nil, fmt.Errorf("signing keys of %s, with the keys in %s: %w", databaseName(o.db), keyFile(o.db, o.key), err)
 	}
 
