@@ -183,11 +183,18 @@ func setRetryAfter(h http.Header, e *Error) {
 
 // writeJSON answers with a JSON body that caches must not keep (RFC 6749 §5.1).
 func writeJSON(w http.ResponseWriter, status int, body any) {
-	b, err := json.Marshal(body)
-	if err != nil {
-		status, b = http.StatusInternalServerError, []byte(`{"error":"server_error"}`)
+	buf := takeBuffer()
+	defer giveBuffer(buf)
+	if err := json.NewEncoder(buf).Encode(body); err != nil {
+		status = http.StatusInternalServerError
+		buf.Reset()
+		buf.WriteString(`{"error":"server_error"}` + "\n")
 	}
+	b := buf.Bytes()[:buf.Len()-1] // without the line's end
 	h := w.Header()
+	if len(b) > 2<<10 { // net/http would send it in chunks
+		h.Set("Content-Length", strconv.Itoa(len(b)))
+	}
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Pragma", "no-cache")

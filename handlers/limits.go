@@ -44,13 +44,8 @@ func formText(w http.ResponseWriter, r *http.Request, limit int64) (string, erro
 	if r.ContentLength > limit {
 		return "", tooLarge()
 	}
-	body := bodies.Get().(*bytes.Buffer)
-	defer func() {
-		clear(body.Bytes()) // there are secrets among parameters
-		if body.Reset(); body.Cap() <= maxBody {
-			bodies.Put(body)
-		}
-	}()
+	body := takeBuffer()
+	defer giveBuffer(body)
 	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
 		var big *http.MaxBytesError
 		if errors.As(err, &big) {
@@ -61,8 +56,18 @@ func formText(w http.ResponseWriter, r *http.Request, limit int64) (string, erro
 	return body.String(), nil
 }
 
-// bodies are buffers for what is read to be parsed.
-var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+// buffers are for bodies that come and go.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func takeBuffer() *bytes.Buffer { return buffers.Get().(*bytes.Buffer) }
+
+// giveBuffer takes a buffer back, of which nobody has read, for the next.
+func giveBuffer(b *bytes.Buffer) {
+	clear(b.Bytes()) // there are secrets in bodies
+	if b.Reset(); b.Cap() <= maxBody {
+		buffers.Put(b)
+	}
+}
 
 // queryParameters reads the parameters of a GET.
 func queryParameters(r *http.Request) (url.Values, error) {
