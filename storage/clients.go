@@ -40,9 +40,18 @@ func (s *Store) InsertClient(ctx context.Context, rec oauthreg.Record, audit oau
 		return explain(doing, err)
 	}
 	defer s.counts.added.Add(1) // whatever the outcome
+	old := s.mayBeInBlock(rec.Client.ID)
 	return s.write(ctx, doing, func(ctx context.Context, c conn) error {
+		if old {
+			if err := countClientChange(ctx, c); err != nil {
+				return err
+			}
+		}
 		_, err := c.exec(ctx, "INSERT INTO oauthreg_clients (id, client_id, incarnation, revision, "+clientColumns+") VALUES (?, ?, ?, 1, "+marks(len(row))+")",
 			append([]any{rec.Client.ID, rec.Client.ClientID, incarnation}, row...)...)
+		if err == nil && old {
+			err = openNameBlock(ctx, c, rec.Client.ID)
+		}
 		if err != nil {
 			return err
 		}
@@ -188,6 +197,7 @@ func (s *Store) ListClients(ctx context.Context, q oauthreg.ListQuery) ([]oauthr
 			w.and("suspended_at IS NULL")
 		}
 	}
+	all := w
 	count, countArgs := "SELECT COUNT(*) FROM oauthreg_clients"+w.sql(), w.args
 	if !q.AfterCreatedAt.IsZero() || q.AfterID != "" {
 		at := micros(q.AfterCreatedAt)
@@ -199,6 +209,17 @@ func (s *Store) ListClients(ctx context.Context, q oauthreg.ListQuery) ([]oauthr
 	total := -1
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
 		limit, offset := page(q.Limit), max(q.Offset, 0)
+		if found, ok, err := s.searchNames(ctx, c, q, all); err != nil {
+			return err
+		} else if ok {
+			if q.Count {
+				total = len(found)
+			}
+			for _, k := range pageOf(found, q, limit, offset) {
+				refs = append(refs, k.clientRef)
+			}
+			return nil
+		}
 		if q.Count {
 			var now bool
 			var err error
@@ -330,6 +351,11 @@ func (s *Store) UpdateClient(ctx context.Context, ref oauthreg.Ref, change func(
 			if err != nil || n == 0 {
 				return false, err
 			}
+			if rec.Client.Name != k.Client.Name {
+				if err := openNameBlock(ctx, c, k.Client.ID); err != nil {
+					return false, err
+				}
+			}
 			if err := forgetSecrets(ctx, c, gone); err != nil {
 				return false, err
 			}
@@ -360,6 +386,9 @@ func (s *Store) DeleteClient(ctx context.Context, ref oauthreg.Ref, describe fun
 			}
 			n, err := c.exec(ctx, "DELETE FROM oauthreg_clients WHERE id = ? AND incarnation = ? AND revision = ?", id, k.incarnation, k.revision)
 			if err != nil || n == 0 {
+				return false, err
+			}
+			if err := openNameBlock(ctx, c, id); err != nil {
 				return false, err
 			}
 			if _, err := c.exec(ctx, "DELETE FROM oauthreg_consents WHERE client_id = ?", id); err != nil {

@@ -37,6 +37,9 @@ type dialect struct {
 	// contains is a condition that is true when the column has the bound value
 	// as a part, byte for byte.
 	contains func(column string) string
+	// hasBit is a condition that is true when the binary column has that bit, with
+	// what it binds: bit n is 1<<(n%8) of byte n/8.
+	hasBit func(column string, bit int) (condition string, args []any)
 	// forUpdate ends a SELECT whose rows stay locked until the transaction
 	// ends; empty where writers exclude each other anyway.
 	forUpdate string
@@ -70,8 +73,11 @@ type dialect struct {
 // dialects by the name of the gorm dialector.
 var dialects = map[string]*dialect{
 	"sqlite": {
-		name:        "sqlite",
-		contains:    func(column string) string { return "instr(" + column + ", ?) > 0" },
+		name:     "sqlite",
+		contains: func(column string) string { return "instr(" + column + ", ?) > 0" },
+		hasBit: func(column string, bit int) (string, []any) {
+			return "instr(?, substr(" + column + ", ?, 1)) > 0", []any{bytesWithBit[bit%8], int64(bit/8 + 1)}
+		},
 		tableExists: "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?",
 		isDuplicate: func(err error) bool { return sqliteIs(err, "UNIQUE constraint failed", 2067, 1555, 2579) },
 		isContention: func(err error) bool {
@@ -84,9 +90,12 @@ var dialects = map[string]*dialect{
 		isDown: func(err error) bool { return sqliteIs(err, "unable to open database file", 10, 13, 14, 15) },
 	},
 	"postgres": {
-		name:        "postgres",
-		rewrite:     numbered,
-		contains:    func(column string) string { return "strpos(" + column + ", ?) > 0" },
+		name:     "postgres",
+		rewrite:  numbered,
+		contains: func(column string) string { return "strpos(" + column + ", ?) > 0" },
+		hasBit: func(column string, bit int) (string, []any) {
+			return "get_bit(" + column + ", ?) = 1", []any{int64(bit)}
+		},
 		forUpdate:   " FOR UPDATE",
 		tableExists: "SELECT 1 WHERE to_regclass(?) IS NOT NULL",
 		lock:        postgresLock,
@@ -108,9 +117,12 @@ var dialects = map[string]*dialect{
 		},
 	},
 	"mysql": {
-		name:           "mysql",
-		rewrite:        yieldingByKey,
-		contains:       func(column string) string { return "INSTR(" + column + ", ?) > 0" },
+		name:     "mysql",
+		rewrite:  yieldingByKey,
+		contains: func(column string) string { return "INSTR(" + column + ", ?) > 0" },
+		hasBit: func(column string, bit int) (string, []any) {
+			return "ORD(SUBSTR(" + column + ", ?, 1)) & ? > 0", []any{int64(bit/8 + 1), int64(1) << (bit % 8)}
+		},
 		forUpdate:      " FOR UPDATE",
 		tableExists:    "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?",
 		tableOptions:   " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
@@ -137,6 +149,19 @@ var dialects = map[string]*dialect{
 		isDone: func(err error) bool { return mysqlIs(err, 1050, 1060, 1061, 1091) },
 	},
 }
+
+// bytesWithBit are the bytes that have a bit. SQLite has no number for a byte, but
+// finds it among others.
+var bytesWithBit = func() (with [8][]byte) {
+	for b := range 256 {
+		for bit := range with {
+			if b>>bit&1 == 1 {
+				with[bit] = append(with[bit], byte(b))
+			}
+		}
+	}
+	return with
+}()
 
 // numbered turns "?" into "$1", "$2" and so on. No statement of this package
 // has a question mark that is not a bound value.

@@ -70,6 +70,18 @@
 // character NUL; MySQL: invalid UTF-8) are not found, and are an error when they
 // are to be stored. On MySQL and MariaDB ids have at most 255 bytes, subjects 1020.
 //
+// # Searching names
+//
+// A part of a client's name is searched for by filters of the parts that names
+// have, one for every 256 clients, so that a rare one is found about as fast among
+// 100,000 clients as among 100 (1 ms instead of 20 ms on SQLite; 10 ms among a
+// million). [Store.RunJanitor] makes the filters, of clients that were registered
+// more than ten minutes ago, and makes those anew of which a client was renamed or
+// deleted; until then, and without a janitor, the names themselves are looked at.
+// So they are for parts of fewer than three bytes, for parts that many names have,
+// in a transaction of the host ([Store.WithTx]), and where ids are not UUIDs of
+// version 7, as the registry assigns them.
+//
 // # Several nodes
 //
 // Any number of processes may have a database open, each with a store of its

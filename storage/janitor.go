@@ -164,7 +164,9 @@ func (s *Store) deleteRows(ctx context.Context, table, key string, keys []any, c
 const janitorBatch = 200
 
 // RunJanitor sweeps now and then every interval, each time until nothing is
-// left, until ctx ends; then it returns nil. It blocks: the caller decides
+// left, until ctx ends; then it returns nil. After each sweep it notes which parts
+// the names of clients have, so that a search for a part of a name need not look
+// at every client; without a janitor it does. RunJanitor blocks: the caller decides
 // where it runs, and knows when it has stopped. What failed is logged and tried
 // again at the next interval. A nil log is silent.
 //
@@ -191,7 +193,8 @@ func (s *Store) RunJanitor(ctx context.Context, every time.Duration, log *slog.L
 	}
 }
 
-// sweepAll sweeps until nothing is left, unless another process does.
+// sweepAll sweeps, and makes blocks of names, until nothing is left, unless
+// another process does.
 func (s *Store) sweepAll(ctx context.Context, log *slog.Logger) {
 	failed := func(err error) {
 		if err != nil && ctx.Err() == nil {
@@ -207,20 +210,24 @@ func (s *Store) sweepAll(ctx context.Context, log *slog.Logger) {
 
 	total := make(map[string]int64)
 	defer func() { logSwept(ctx, log, total) }()
-	for more := true; more && ctx.Err() == nil; {
-		began := time.Now()
+	sweep := func(ctx context.Context) (more bool, err error) {
 		gone, err := s.Sweep(ctx, janitorBatch)
-		more = false
 		for table, n := range gone {
 			total[table] += n
 			more = more || n >= janitorBatch
 		}
+		return more, err
+	}
+	for work := []func(context.Context) (bool, error){sweep, s.makeNameBlocks}; len(work) > 0 && ctx.Err() == nil; {
+		began := time.Now()
+		more, err := work[0](ctx)
 		if err != nil {
 			failed(err)
 			return
 		}
 		if !more {
-			return
+			work = work[1:]
+			continue
 		}
 		if took := time.Since(began); took > 0 {
 			select {

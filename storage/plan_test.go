@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -165,6 +166,7 @@ func hotStatements(t *testing.T, s *Store, c *clock) map[string][]any {
 			must(t, err)
 			return s.releaseJanitor(ctx, lease)
 		},
+		func() error { return searchNames(t, s) },
 		func() error { c.add(100 * 24 * time.Hour); _, err := s.Sweep(ctx, 0); return err },
 	} {
 		must(t, call())
@@ -176,10 +178,41 @@ func hotStatements(t *testing.T, s *Store, c *clock) map[string][]any {
 	return rec.seen
 }
 
+// searchNames makes blocks of names in every way, and searches by them.
+func searchNames(t *testing.T, s *Store) error {
+	t.Helper()
+	s.blocks = smallBlocks
+	var ids []string
+	add := func(n int) {
+		for range n {
+			ids = append(ids, addNamed(t, s, time.UnixMilli(int64(len(ids))), "name", func(rec *oauthreg.Record) { rec.Client.OrgID, rec.Client.ProjectID = "o", "p" }))
+		}
+	}
+	add(40)
+	makeAllNameBlocks(t, s) // new
+	rename(t, s, ids[2], "renamed")
+	_, _, err := s.ListClients(t.Context(), oauthreg.ListQuery{OrgID: "o", ProjectID: "p", NameContains: "renamed", Count: true})
+	makeAllNameBlocks(t, s) // again
+	for range 4 {
+		ids = append(ids, addNamed(t, s, time.UnixMilli(2), "name"))
+	}
+	makeAllNameBlocks(t, s) // cut
+	for _, id := range ids {
+		must(t, deleteByID(t, s, id))
+	}
+	makeAllNameBlocks(t, s) // united
+	return err
+}
+
 // smallTables are read whole by the statement, on purpose: requests that wait for
 // a person live for minutes, and an index would cost each of them more than it
-// saves when a client is deleted.
-var smallTables = []string{"DELETE FROM oauthreg_interactions WHERE client_id = "}
+// saves when a client is deleted; blocks of names are one for hundreds of clients.
+var smallTables = []string{
+	"DELETE FROM oauthreg_interactions WHERE client_id = ",
+	"SELECT COUNT(*), COALESCE(MAX(last_id), '') FROM oauthreg_client_name_blocks",
+	"SELECT " + blockColumns + " WHERE filter IS NULL OR ",
+	"SELECT after_id FROM oauthreg_client_name_blocks WHERE filter IS NULL ",
+}
 
 // No such statement reads a whole table, or a whole index.
 func TestStatementsUseIndexes(t *testing.T) {
@@ -210,6 +243,11 @@ func TestStatementsUseIndexes(t *testing.T) {
 						t.Errorf("%s\n\t%s", scan, query)
 					}
 				}
+				for _, of := range []string{"INSERT INTO oauthreg_client_name_blocks", "UPDATE oauthreg_client_name_blocks SET after_id", "DELETE FROM oauthreg_client_name_blocks", " UNION ALL SELECT id, incarnation"} {
+					if !slices.ContainsFunc(slices.Collect(maps.Keys(statements)), func(query string) bool { return strings.Contains(query, of) }) {
+						t.Errorf("no statement has %q", of)
+					}
+				}
 				// The check itself: this has to read all.
 				found, err := scans(ctx, c, "SELECT COUNT(*) FROM oauthreg_grants WHERE uses > ?", []any{7})
 				if len(found) == 0 {
@@ -238,7 +276,7 @@ func sqliteScans(ctx context.Context, c conn, query string, args []any) (found [
 		var id, parent, unused int
 		var detail string
 		err := scan(&id, &parent, &unused, &detail)
-		if strings.HasPrefix(detail, "SCAN") && detail != "SCAN CONSTANT ROW" {
+		if strings.HasPrefix(detail, "SCAN") && detail != "SCAN CONSTANT ROW" && detail != "SCAN few" { // of a subquery's rows
 			found = append(found, detail)
 		}
 		return err
@@ -282,7 +320,7 @@ func mysqlScans(ctx context.Context, c conn, query string, args []any) (found []
 		var id, rows sql.NullInt64
 		var kind, table, access, possible, key, length, ref, extra sql.NullString
 		err := scan(&id, &kind, &table, &access, &possible, &key, &length, &ref, &rows, &extra)
-		if kind.String != "INSERT" && (access.String == "ALL" || access.String == "index" && !ordered(query)) {
+		if kind.String != "INSERT" && !strings.HasPrefix(table.String, "<derived") && (access.String == "ALL" || access.String == "index" && !ordered(query)) {
 			found = append(found, fmt.Sprintf("%s %s: %s, possible %s: %s", kind.String, table.String, access.String, possible.String, extra.String))
 		}
 		return err

@@ -251,8 +251,9 @@ func (s *Store) known(ctx context.Context, doing string, ref oauthreg.Ref) (*kno
 }
 
 // countClientChange is the first statement of every transaction that changes or
-// deletes a client: who has the count is the only one who locks clients, so
-// nobody waits for him with a client that he needs.
+// deletes a client, or has to do with the blocks of names: who has the count is
+// the only one who locks clients, so nobody waits for him with a client that he
+// needs.
 func countClientChange(ctx context.Context, c conn) error {
 	_, err := c.exec(ctx, "UPDATE oauthreg_counters SET n = n + 1 WHERE name = ?", clientChanges)
 	return err

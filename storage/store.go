@@ -147,6 +147,7 @@ type Store struct {
 	counts  *clientCounts
 	outer   *recordCache // of the store outside the host's transaction, nil outside of one
 	keys    *keyLock
+	blocks  nameBlocks
 }
 
 // Open opens a database that belongs to the store. Tables are made by
@@ -249,6 +250,7 @@ func newStore(db backend, sql *statements, cfg Config) *Store {
 		records: newRecordCache(cfg.ClientCacheAge),
 		counts:  new(clientCounts),
 		keys:    newKeyLock(),
+		blocks:  defaultNameBlocks,
 	}
 }
 
@@ -260,8 +262,9 @@ func newStore(db backend, sql *statements, cfg Config) *Store {
 // retried: only the host can repeat its transaction.
 //
 // From its first change of a client until it ends, other changes of clients wait
-// for the transaction. The store must not be used after it has ended. It may be used
-// concurrently, one call at a time.
+// for the transaction. A client that is registered nine minutes or more before it
+// ends may be missed by searches for a part of its name. The store must not be used
+// after it has ended. It may be used concurrently, one call at a time.
 //
 // If tx is not an open transaction, every call of the returned store fails.
 func (s *Store) WithTx(tx *gorm.DB) *Store {

@@ -28,6 +28,7 @@ var rules = []rule{
 	{"ClientIDIsUnique", "RFC 7591 §3.2.1: the client identifier is unique", clientIDIsUnique},
 	{"IdentifiersAreExact", "RFC 3986 §6.2.1, RFC 6749 §1.9: identifiers are compared character by character", identifiersAreExact},
 	{"OwnersAreSeparate", "oauthreg.Ref: a client of another owner does not exist", ownersAreSeparate},
+	{"NamesAreSearched", "oauthreg.ListQuery: NameContains is a literal substring; ASCII letters match in either case", namesAreSearched},
 	{"ClientChangesAreNotLost", "oauthreg.Store: UpdateClient", clientChangesAreNotLost},
 	{"ClientChangesAreAudited", "oauthreg.Store: the audit record is written in the same transaction", clientChangesAreAudited},
 	{"DeletedClientsTokensEnd", "RFC 7592 §2.3: deletion invalidates grants and tokens", deletedClientsTokensEnd},
@@ -191,6 +192,45 @@ func ownersAreSeparate(t testing.TB, s Store) {
 	if len(list) != 0 || total != 0 {
 		t.Errorf("another owner sees %d clients of %d", len(list), total)
 	}
+}
+
+func namesAreSearched(t testing.TB, s Store) {
+	at := time.Now().UTC().Truncate(time.Millisecond)
+	for i, name := range []string{"Alpha One", "alpha two", "100% _under\\", "1000", "ÄPFEL"} {
+		client(t, s, func(k *oauthreg.Client) {
+			k.ID, k.Name, k.OrgID, k.CreatedAt = fmt.Sprint("id", i), name, fmt.Sprint("o", i%2), at.Add(time.Duration(i)*time.Second)
+		})
+	}
+	found := func(q oauthreg.ListQuery, all int, ids ...string) {
+		t.Helper()
+		q.Count = true
+		list, total, err := s.ListClients(t.Context(), q)
+		must(t, err)
+		var got []string
+		for _, k := range list {
+			got = append(got, k.ID)
+		}
+		if !slices.Equal(got, ids) || total != all {
+			t.Errorf("%+v: got %v and a total of %d, want %v and %d", q, got, total, ids, all)
+		}
+	}
+	found(oauthreg.ListQuery{NameContains: "LPHA "}, 2, "id1", "id0")
+	found(oauthreg.ListQuery{NameContains: "LPHA ", OrgID: "o1"}, 1, "id1")
+	found(oauthreg.ListQuery{NameContains: "LPHA ", Limit: 1}, 2, "id1")
+	found(oauthreg.ListQuery{NameContains: "LPHA ", Offset: 1}, 2, "id0")
+	found(oauthreg.ListQuery{NameContains: "LPHA ", AfterCreatedAt: at.Add(time.Second), AfterID: "id1"}, 2, "id0")
+	found(oauthreg.ListQuery{NameContains: "lphaone"}, 0)
+	found(oauthreg.ListQuery{NameContains: "100%"}, 1, "id2")
+	found(oauthreg.ListQuery{NameContains: "0_u"}, 0)
+	found(oauthreg.ListQuery{NameContains: `under\`}, 1, "id2")
+	found(oauthreg.ListQuery{NameContains: "äpfel"}, 0)
+	found(oauthreg.ListQuery{NameContains: "Äpf"}, 1, "id4")
+	must(t, s.UpdateClient(t.Context(), oauthreg.ByID("id0"), func(r *oauthreg.Record) (*oauthreg.AuditRecord, error) {
+		r.Client.Name = "Beta"
+		return &oauthreg.AuditRecord{Action: "client.updated", ClientID: "id0"}, nil
+	}))
+	found(oauthreg.ListQuery{NameContains: "alpha"}, 1, "id1")
+	found(oauthreg.ListQuery{NameContains: "beta"}, 1, "id0")
 }
 
 func clientChangesAreNotLost(t testing.TB, s Store) {

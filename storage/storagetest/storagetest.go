@@ -13,7 +13,7 @@
 // single use and races (codes, refresh tokens, assertions, interactions, initial
 // access tokens), about revocation, which counts with the next read, about
 // transactions, about what is not found and what is a conflict, and about values that
-// have to come back as they were. They do not look into the database: that nothing
+// have to come back as they were, and about the search for a part of a name. They do not look into the database: that nothing
 // that opens a door is there in clear, and how it migrates and cleans up, is the
 // store's own to test.
 package storagetest

@@ -77,6 +77,7 @@ type (
 	silentUpdates    struct{ Store }
 	anyOwner         struct{ Store }
 	foldedIDs        struct{ Store }
+	exactCase        struct{ Store }
 	looseGrants      struct{ Store }
 	takesEmptyFilter struct{ Store }
 	narrowConsent    struct{ Store }
@@ -208,6 +209,11 @@ func (s foldedIDs) GetClient(ctx context.Context, id string) (fosite.Client, err
 		return s.Store.GetClient(ctx, strings.ToLower(id))
 	}
 	return c, err
+}
+
+func (s exactCase) ListClients(ctx context.Context, q oauthreg.ListQuery) ([]oauthreg.Client, int, error) {
+	list, total, err := s.Store.ListClients(ctx, q)
+	return slices.DeleteFunc(list, func(k oauthreg.Client) bool { return !strings.Contains(k.Name, q.NameContains) }), total, err
 }
 
 func (s looseGrants) UseGrant(ctx context.Context, id string, at, expires time.Time) error {
@@ -488,6 +494,7 @@ func TestBrokenStores(t *testing.T) {
 		"ClientChangesAreAudited":         func(s Store) Store { return silentUpdates{s} },
 		"OwnersAreSeparate":               func(s Store) Store { return anyOwner{s} },
 		"IdentifiersAreExact":             func(s Store) Store { return foldedIDs{s} },
+		"NamesAreSearched":                func(s Store) Store { return exactCase{s} },
 		"GrantEnds":                       func(s Store) Store { return looseGrants{s} },
 		"EmptyFilterRevokesNothing":       func(s Store) Store { return takesEmptyFilter{s} },
 		"ConsentWidens":                   func(s Store) Store { return narrowConsent{s} },

@@ -1,0 +1,8 @@
+-- Which parts the names of clients have, by blocks of clients that follow each
+-- other by id; see client_names.go. Blocks begin where others end; clients behind
+-- the last are in none.
+CREATE TABLE IF NOT EXISTS oauthreg_client_name_blocks (
+    after_id VARBINARY(255) NOT NULL,             -- the end of the block before; empty: the first
+    last_id  VARBINARY(255) NOT NULL PRIMARY KEY, -- the id at its end
+    filter   BLOB                                 -- of the parts of name_folded; NULL: any
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
