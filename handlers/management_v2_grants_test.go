@@ -107,10 +107,9 @@ func TestV2ConsentByAPI(t *testing.T) {
 	})
 	t.Run("before the sign-in there is nobody to decide", func(t *testing.T) {
 		target, _ := e.authorizeURL(id)
-		a := e.browser().do(http.MethodGet, target, nil)
-		token := a.location.Query().Get("interaction")
+		token := hiddenFields(t, e.browser().do(http.MethodGet, target, nil), e.opts.base+"/login", 0).Get("interaction")
 		if token == "" {
-			t.Fatalf("no interaction in %v", a.location)
+			t.Fatal("no interaction on the sign-in page")
 		}
 		e.call(http.MethodGet, "/oauth/consent/"+token, "").wantError(t, 422, "invalid_request")
 		e.call(http.MethodPost, "/oauth/grants", `{"allowed":true,"consent_token":"`+token+`"}`).wantError(t, 422, "invalid_request")

@@ -106,7 +106,7 @@ func TestV2Authorize(t *testing.T) {
 		{"unknown client", []string{"client_id", "none"}, 404},
 		{"redirect URI not registered", []string{"redirect_uri", "https://evil.example/cb"}, 422},
 		{"no client", []string{"client_id", "-"}, 400},
-		{"good", nil, 302},
+		{"good: the sign-in page", nil, 200},
 		{"bad scope goes to the client", []string{"scope", "admin"}, 302},
 	}
 	for _, tt := range tests {

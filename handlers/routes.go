@@ -26,7 +26,7 @@ func (s *Server) routes() {
 	// What a browser walks through. HEAD is not GET here: it would do a step.
 	s.page("/oauth/authorize", "authorize", s.authorize, get, post)
 	s.page("/oauth/authorize/answer", "answer", s.answerPage, get)
-	s.page("/oauth/authorize/resume", "resume", s.resume, get)
+	s.page(resumePath, "resume", s.resume, get)
 	s.page("/consent", "consent", s.consent, get, post)
 	if s.signOuter != nil {
 		s.page("/oauth/logout", "logout", s.logout, get, post)

@@ -57,8 +57,8 @@ var (
 //
 // These take part: all of fosite's Create, Delete, Invalidate, Rotate, Revoke
 // and Set methods, and CreateGrant, UseGrant, SaveConsent, RevokeGrants,
-// FinishInteraction, EndLoginSession, JoinSession and EndSession. Others write
-// at once, on their own.
+// UpdateInteraction, FinishInteraction, CreateLoginSession, EndLoginSession,
+// JoinSession and EndSession. Others write at once, on their own.
 //
 // Transactions nest. Committing an inner one leaves its writes to the outer;
 // rolling it back drops its writes alone. The context is bound to this Store

@@ -620,8 +620,8 @@ func liveSession(l oauthreg.LoginSession) bool {
 	return l.ExpiresAt.After(now) && l.IdleExpiresAt.After(now)
 }
 
-func (m *memory) CreateLoginSession(_ context.Context, l oauthreg.LoginSession) error {
-	return m.change(func(r *rows) error { r.sessions[l.Handle] = l; return nil })
+func (m *memory) CreateLoginSession(ctx context.Context, l oauthreg.LoginSession) error {
+	return m.write(ctx, func(r *rows) error { r.sessions[l.Handle] = l; return nil })
 }
 
 func (m *memory) LoginSession(_ context.Context, handle string) (oauthreg.LoginSession, error) {
@@ -685,8 +685,8 @@ func (r *rows) pending(handle string) (waiting, error) {
 	return i, nil
 }
 
-func (m *memory) UpdateInteraction(_ context.Context, with oauthreg.Interaction) error {
-	return m.change(func(r *rows) error {
+func (m *memory) UpdateInteraction(ctx context.Context, with oauthreg.Interaction) error {
+	return m.write(ctx, func(r *rows) error {
 		i, err := r.pending(with.Handle)
 		if err == nil {
 			i.Subject, i.SessionID, i.Request = with.Subject, with.SessionID, slices.Clone(with.Request)
