@@ -599,15 +599,16 @@ func (a *projectAPI) newSecret(w http.ResponseWriter, r *http.Request, _ *Princi
 	if err != nil {
 		return err
 	}
-	if _, err := a.ifMatch(r, &c); err != nil {
+	version, err := a.ifMatch(r, &c)
+	if err != nil {
 		return err
 	}
 	if _, err := readBody(w, r); err != nil {
 		return err
 	}
-	issued, err := a.s.reg.RotateSecret(ctx, at.ref(), oauthreg.RotateOptions{})
+	issued, err := a.s.reg.RotateSecret(ctx, at.ref(), oauthreg.RotateOptions{IfVersion: version})
 	if err != nil {
-		return projectInvalid(err)
+		return projectInvalid(unlessChanged(version, err))
 	}
 	w.Header().Set("ETag", clientETag(&issued.Client))
 	writeJSON(w, http.StatusOK, struct {

@@ -226,15 +226,15 @@ func noContent(w http.ResponseWriter) {
 // suspendClient serves POST /oauth_clients/{id}/suspend: from now on the client
 // gets nothing, and its tokens are inactive.
 func (v *managementV2) suspendClient(w http.ResponseWriter, r *http.Request, p *Principal) error {
-	return v.switchClient(w, r, p, v.s.reg.Suspend)
+	return v.switchClient(w, r, p, v.s.reg.SuspendIfVersion)
 }
 
 // resumeClient serves POST /oauth_clients/{id}/resume.
 func (v *managementV2) resumeClient(w http.ResponseWriter, r *http.Request, p *Principal) error {
-	return v.switchClient(w, r, p, v.s.reg.Resume)
+	return v.switchClient(w, r, p, v.s.reg.ResumeIfVersion)
 }
 
-func (v *managementV2) switchClient(w http.ResponseWriter, r *http.Request, p *Principal, change func(context.Context, oauthreg.Ref) (oauthreg.Client, error)) error {
+func (v *managementV2) switchClient(w http.ResponseWriter, r *http.Request, p *Principal, change func(context.Context, oauthreg.Ref, int64) (oauthreg.Client, error)) error {
 	if err := emptyBody(w, r); err != nil {
 		return err
 	}
@@ -242,8 +242,12 @@ func (v *managementV2) switchClient(w http.ResponseWriter, r *http.Request, p *P
 	if err != nil {
 		return err
 	}
-	if c, err = change(r.Context(), owned(&c)); err != nil {
+	version, err := v.ifMatch(r, &c)
+	if err != nil {
 		return err
+	}
+	if c, err = change(r.Context(), owned(&c), version); err != nil {
+		return unlessChanged(version, err)
 	}
 	w.Header().Set("ETag", clientETag(&c))
 	writeJSON(w, http.StatusOK, envelope{v.v2Client(&c)})
@@ -329,9 +333,14 @@ func (v *managementV2) rotateSecret(w http.ResponseWriter, r *http.Request, p *P
 		return err
 	}
 	return v.once(w, r, p, body.raw, func(ctx context.Context, _ newIDs) (*answer, error) {
+		var err error
+		// Here, and not before: a repetition brings the ETag of the first time.
+		if opts.IfVersion, err = v.ifMatch(r, &c); err != nil {
+			return nil, err
+		}
 		issued, err := v.s.reg.RotateSecret(ctx, owned(&c), opts)
 		if err != nil {
-			return nil, err
+			return nil, unlessChanged(opts.IfVersion, err)
 		}
 		view := v2Secret(&issued.Info)
 		view.ClientSecret = &issued.Secret
@@ -346,8 +355,12 @@ func (v *managementV2) revokeSecret(w http.ResponseWriter, r *http.Request, p *P
 	if err != nil {
 		return err
 	}
-	if err := v.s.reg.RevokeSecret(r.Context(), owned(&c), r.PathValue("secret")); err != nil {
+	version, err := v.ifMatch(r, &c)
+	if err != nil {
 		return err
+	}
+	if err := v.s.reg.RevokeSecretIfVersion(r.Context(), owned(&c), r.PathValue("secret"), version); err != nil {
+		return unlessChanged(version, err)
 	}
 	noContent(w)
 	return nil

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -319,6 +321,85 @@ func v2ETag(t *testing.T) {
 	strict.call(http.MethodDelete, path, "").wantError(t, 428, "precondition_required")
 	strict.call(http.MethodPut, "/oauth_clients/none", `{"name":"B"}`).wantError(t, 404, "not_found")
 	strict.call(http.MethodDelete, path, "", "If-Match", strict.call(http.MethodGet, path, "").header.Get("ETag")).wantStatus(t, 204)
+}
+
+// Every change of a client heeds If-Match: one that is out of date changes
+// nothing, and without one a server that asks for it refuses.
+func TestV2IfMatchOfEveryChange(t *testing.T) {
+	e := newManagedEnv(t, envOptions{}, nil)
+	c := e.create(machineBody)
+	path := "/oauth_clients/" + c["client_id"].(string)
+	secret := e.call(http.MethodGet, path+"/secrets", "").items(t)[0]["id"].(string)
+	changes := [][3]string{
+		{"PUT", path, ""}, {"POST", path + "/suspend", ""}, {"POST", path + "/resume", ""},
+		{"POST", path + "/secrets", `{"overlap_seconds":60}`}, {"DELETE", path + "/secrets/" + secret, ""}, {"DELETE", path, ""},
+	}
+	etag := func() string { return e.call(http.MethodGet, path, "").header.Get("ETag") }
+	stale := etag()
+	e.call(http.MethodPut, path, `{"name":"B"}`).wantStatus(t, 200)
+	now, shown := etag(), e.call(http.MethodGet, path, "").raw
+	for _, change := range changes {
+		e.call(change[0], change[1], change[2], "If-Match", stale).wantError(t, 412, "precondition_failed")
+		e.call(change[0], change[1], change[2], "If-Match", `"x"`).wantError(t, 412, "precondition_failed")
+	}
+	if got := e.call(http.MethodGet, path, ""); got.raw != shown || got.header.Get("ETag") != now {
+		t.Errorf("got %s, want %s", got.raw, shown)
+	}
+	if e.post("/oauth/token", c["client_id"].(string), c["client_secret"].(string), "grant_type", "client_credentials").status != 200 {
+		t.Error("the secret is another")
+	}
+	for i, change := range changes[1:] { // each makes a new version
+		a := e.call(change[0], change[1], change[2], "If-Match", now)
+		if a.status >= 300 {
+			t.Errorf("%v: %d %s", change, a.status, a.raw)
+		}
+		if i < len(changes)-2 {
+			e.call(change[0], change[1], change[2], "If-Match", now).wantError(t, 412, "precondition_failed")
+			now = etag()
+		}
+	}
+
+	strict := newManagedEnv(t, envOptions{}, func(_ *env, c *handlers.ManagementConfig) { c.RequireIfMatch = true })
+	other := strict.create(machineBody)
+	for _, change := range changes {
+		strict.call(change[0], strings.Replace(change[1], c["client_id"].(string), other["client_id"].(string), 1), change[2]).wantError(t, 428, "precondition_required")
+	}
+}
+
+// Of many who bind the same change to the same version, one has it.
+func TestIfMatchRace(t *testing.T) {
+	e := newManagedEnv(t, envOptions{}, nil)
+	for round := range 5 {
+		id := e.create(strings.Replace(machineBody, "Robot", "Robot "+strconv.Itoa(round), 1))["client_id"].(string)
+		c, err := e.reg.Get(t.Context(), oauthreg.ByClientID(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		project := e.issuer + "/api/v1/org/" + homeOrg + "/project/" + homeProject + "/oauth_client/" + c.ID + "/client_secret"
+		for _, target := range []string{e.v2 + "/oauth_clients/" + id + "/secrets", project, e.v2 + "/oauth_clients/" + id + "/suspend"} {
+			etag := e.call(http.MethodGet, "/oauth_clients/"+id, "").header.Get("ETag")
+			var done, stale atomic.Int32
+			var wg sync.WaitGroup
+			for range 12 {
+				wg.Go(func() {
+					req := mustRequest(t, target, "Authorization", "Bearer "+adminKey, "If-Match", etag)
+					req.Method = http.MethodPost
+					switch a := e.send(req); a.status {
+					case 200, 201:
+						done.Add(1)
+					case 412:
+						stale.Add(1)
+					default:
+						t.Errorf("%s: %d %s", target, a.status, a.raw)
+					}
+				})
+			}
+			wg.Wait()
+			if done.Load() != 1 || stale.Load() != 11 {
+				t.Errorf("%s: %d of 12 changed the same version, %d were told", target, done.Load(), stale.Load())
+			}
+		}
+	}
 }
 
 func v2SuspendAndSecrets(t *testing.T) {

@@ -439,18 +439,30 @@ func newProblems(before, after []problem) []problem {
 // Suspend switches the client off: from then on it gets nothing, and its tokens
 // are inactive. Nothing happens if it is off already.
 func (r *Registry) Suspend(ctx context.Context, ref Ref) (Client, error) {
-	return r.setSuspended(ctx, ref, true)
+	return r.SuspendIfVersion(ctx, ref, 0)
+}
+
+// SuspendIfVersion is [Registry.Suspend] for a client of that version;
+// [ErrConflict] when it has another, also when it is off already. 0 means any.
+func (r *Registry) SuspendIfVersion(ctx context.Context, ref Ref, version int64) (Client, error) {
+	return r.setSuspended(ctx, ref, version, true)
 }
 
 // Resume switches the client on again, with those of its tokens that neither
 // expired nor were revoked. Nothing happens if it is on already.
 func (r *Registry) Resume(ctx context.Context, ref Ref) (Client, error) {
-	return r.setSuspended(ctx, ref, false)
+	return r.ResumeIfVersion(ctx, ref, 0)
 }
 
-func (r *Registry) setSuspended(ctx context.Context, ref Ref, suspended bool) (Client, error) {
+// ResumeIfVersion is [Registry.Resume] for a client of that version;
+// [ErrConflict] when it has another, also when it is on already. 0 means any.
+func (r *Registry) ResumeIfVersion(ctx context.Context, ref Ref, version int64) (Client, error) {
+	return r.setSuspended(ctx, ref, version, false)
+}
+
+func (r *Registry) setSuspended(ctx context.Context, ref Ref, version int64, suspended bool) (Client, error) {
 	var result Client
-	err := r.update(ctx, ref, 0, func(rec *Record) (*AuditRecord, error) {
+	err := r.update(ctx, ref, version, func(rec *Record) (*AuditRecord, error) {
 		before := rec.Client.Clone()
 		result = before
 		if before.Suspended() == suspended {

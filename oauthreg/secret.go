@@ -119,6 +119,9 @@ type RotateOptions struct {
 	Lifetime time.Duration
 	// Label is the operator's name for the new secret, at most 64 characters.
 	Label string
+	// IfVersion refuses with [ErrConflict] unless the client has that version;
+	// 0 means any.
+	IfVersion int64
 }
 
 // IssuedSecret is a secret that was just made, shown once and never again.
@@ -132,9 +135,10 @@ type IssuedSecret struct {
 // RotateSecret gives the client a new generated secret, and its other secrets
 // an end. Secrets that have expired are forgotten.
 //
-// The error is [ErrNotFound], or [InvalidError] when the client does not
-// authenticate by secret, when opts is outside its limits, or when the client
-// would have more than 16 valid secrets.
+// The error is [ErrNotFound], [ErrConflict] when the version is not
+// opts.IfVersion, or [InvalidError] when the client does not authenticate by
+// secret, when opts is outside its limits, or when the client would have more
+// than 16 valid secrets.
 func (r *Registry) RotateSecret(ctx context.Context, ref Ref, opts RotateOptions) (IssuedSecret, error) {
 	v := &validator{}
 	if opts.Overlap < 0 || opts.Overlap > MaxSecretOverlap {
@@ -158,7 +162,7 @@ func (r *Registry) RotateSecret(ctx context.Context, ref Ref, opts RotateOptions
 	}
 	end := now.Add(opts.Overlap).Truncate(time.Millisecond)
 	out := IssuedSecret{Secret: plain, Info: kept.public()}
-	err = r.update(ctx, ref, 0, func(rec *Record) (*AuditRecord, error) {
+	err = r.update(ctx, ref, opts.IfVersion, func(rec *Record) (*AuditRecord, error) {
 		if !usesSecret(rec.Client.TokenEndpointAuthMethod) {
 			return nil, invalidField("token_endpoint_auth_method", "must be one that uses a secret")
 		}
@@ -216,7 +220,13 @@ func (r *Registry) Secrets(ctx context.Context, ref Ref) ([]Secret, error) {
 // authenticate until it is given another. [ErrNotFound] when the client or the
 // secret does not exist.
 func (r *Registry) RevokeSecret(ctx context.Context, ref Ref, secretID string) error {
-	return r.update(ctx, ref, 0, func(rec *Record) (*AuditRecord, error) {
+	return r.RevokeSecretIfVersion(ctx, ref, secretID, 0)
+}
+
+// RevokeSecretIfVersion is [Registry.RevokeSecret] for a client of that version;
+// [ErrConflict] when it has another. 0 means any.
+func (r *Registry) RevokeSecretIfVersion(ctx context.Context, ref Ref, secretID string, version int64) error {
+	return r.update(ctx, ref, version, func(rec *Record) (*AuditRecord, error) {
 		i := slices.IndexFunc(rec.Secrets, func(s Secret) bool { return s.ID == secretID })
 		if i < 0 {
 			return nil, ErrNotFound
