@@ -348,7 +348,7 @@ func (a *projectAPI) create(w http.ResponseWriter, r *http.Request, p *Principal
 	if err := invalidProjectClient(b, a.s.reg.Validate(c, opts)); err != nil {
 		return err
 	}
-	return a.once(w, r, p, b.raw, func(ctx context.Context, ids newIDs) (*answer, error) {
+	return a.once(w, r, p, "/org/"+at.org+"/project/"+at.project+"/oauth_client", b.raw, func(ctx context.Context, ids newIDs) (*answer, error) {
 		reg, err := a.registerNamed(ctx, c, opts, ids)
 		if err != nil {
 			return nil, err

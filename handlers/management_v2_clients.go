@@ -109,7 +109,7 @@ func (v *managementV2) createClient(w http.ResponseWriter, r *http.Request, p *P
 	if err := body.err(); err != nil {
 		return err
 	}
-	return v.once(w, r, p, body.raw, func(ctx context.Context, ids newIDs) (*answer, error) {
+	return v.once(w, r, p, "/oauth_clients", body.raw, func(ctx context.Context, ids newIDs) (*answer, error) {
 		reg, err := v.register(ctx, c, oauthreg.RegisterOptions{Rules: v2Rules}, ids)
 		if err != nil {
 			return nil, inV2(err)
@@ -332,15 +332,10 @@ func (v *managementV2) rotateSecret(w http.ResponseWriter, r *http.Request, p *P
 	if err := body.err(); err != nil {
 		return err
 	}
-	return v.once(w, r, p, body.raw, func(ctx context.Context, _ newIDs) (*answer, error) {
-		var err error
-		// Here, and not before: a repetition brings the ETag of the first time.
-		if opts.IfVersion, err = v.ifMatch(r, &c); err != nil {
-			return nil, err
-		}
-		issued, err := v.s.reg.RotateSecret(ctx, owned(&c), opts)
+	return v.once(w, r, p, "/oauth_clients/"+c.ClientID+"/secrets", body.raw, func(ctx context.Context, ids newIDs) (*answer, error) {
+		issued, err := v.rotate(ctx, r, &c, opts, ids)
 		if err != nil {
-			return nil, unlessChanged(opts.IfVersion, err)
+			return nil, err
 		}
 		view := v2Secret(&issued.Info)
 		view.ClientSecret = &issued.Secret
