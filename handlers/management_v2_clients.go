@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
@@ -74,6 +75,9 @@ func (v *managementV2) listClients(w http.ResponseWriter, r *http.Request, p *Pr
 		Limit: q.size, Offset: q.offset(), Count: true,
 	}
 	query.OrgID, query.ProjectID = p.home()
+	if known := v.s.reg.GrantTypes(); query.GrantType != "" && !slices.Contains(known, query.GrantType) {
+		return invalidRequest("filter[allowed_grant_types][contains] must be " + strings.Join(known, " or ") + ".")
+	}
 	if query.Verified, err = q.boolean("filter[verified]"); err != nil {
 		return err
 	}
@@ -82,7 +86,9 @@ func (v *managementV2) listClients(w http.ResponseWriter, r *http.Request, p *Pr
 	}
 	page, err := v.s.reg.List(r.Context(), query)
 	if err != nil {
-		return err
+		return queryError(err, map[string]string{
+			"client_id": "filter[client_id]", "name": "filter[name]", "name_contains": "filter[name][contains]", "type": "filter[client_type]",
+		})
 	}
 	data := make([]clientV2, len(page.Clients))
 	for i := range page.Clients {
@@ -335,7 +341,7 @@ func (v *managementV2) rotateSecret(w http.ResponseWriter, r *http.Request, p *P
 	return v.once(w, r, p, "/oauth_clients/"+c.ClientID+"/secrets", body.raw, func(ctx context.Context, ids newIDs) (*answer, error) {
 		issued, err := v.rotate(ctx, r, &c, opts, ids)
 		if err != nil {
-			return nil, err
+			return nil, inV2(err)
 		}
 		view := v2Secret(&issued.Info)
 		view.ClientSecret = &issued.Secret

@@ -146,6 +146,15 @@ func (r *Registry) On(store Store) *Registry {
 	return &on
 }
 
+// GrantTypes are those that the server offers and a client may register.
+func (r *Registry) GrantTypes() []GrantType {
+	out := []GrantType{GrantAuthorizationCode, GrantClientCredentials, GrantRefreshToken}
+	if r.implicit {
+		out = append(out, GrantImplicit)
+	}
+	return append(out, r.grantTypes...)
+}
+
 // now is the time as it is kept: UTC, to the millisecond.
 func (r *Registry) now() time.Time { return r.clock().UTC().Truncate(time.Millisecond) }
 
