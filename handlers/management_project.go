@@ -544,16 +544,14 @@ func (a *projectAPI) update(w http.ResponseWriter, r *http.Request, _ *Principal
 		return err
 	}
 	m := readProjectMembers(b)
+	change := func(to *oauthreg.Client) error { m.apply(to); return nil }
 	for name, list := range map[string]*[]string{"redirect_uris": m.redirectURIs, "grant_types": m.grantTypes} {
 		if list != nil && len(*list) == 0 {
 			b.problem(name, "too_short", "must have at least 1 item")
 		}
 	}
 	if len(b.problems) > 0 {
-		would := c.Clone()
-		m.apply(&would)
-		would.ResponseTypes = nil // they follow the grant types
-		return invalidProjectClient(b, a.s.reg.Validate(ownMetadata(would), oauthreg.RegisterOptions{Rules: projectRules}))
+		return invalidProjectClient(b, a.s.reg.ValidateUpdate(c, projectRules, change))
 	}
 	if m.name != nil && *m.name != c.Name {
 		named := oauthreg.Client{OrgID: at.org, ProjectID: at.project, Name: *m.name}
@@ -562,8 +560,7 @@ func (a *projectAPI) update(w http.ResponseWriter, r *http.Request, _ *Principal
 			return err
 		}
 	}
-	updated, err := a.s.reg.Update(ctx, at.ref(), oauthreg.UpdateOptions{Rules: projectRules, IfVersion: version},
-		func(to *oauthreg.Client) error { m.apply(to); return nil })
+	updated, err := a.s.reg.Update(ctx, at.ref(), oauthreg.UpdateOptions{Rules: projectRules, IfVersion: version}, change)
 	if err != nil {
 		return projectInvalid(unlessChanged(version, err))
 	}

@@ -267,6 +267,28 @@ func v2Field(field string) string {
 	return name
 }
 
+// invalidV2Client joins what is wrong with the body to what the registry says of
+// the client, as far as that is not about the same members; nil if that is
+// nothing.
+func invalidV2Client(body *jsonBody, registry error) error {
+	var invalid *oauthreg.InvalidError
+	if registry != nil && !asInvalid(registry, &invalid) {
+		return registry
+	}
+	if invalid != nil {
+		seen := map[string]bool{}
+		for _, p := range body.problems {
+			seen[baseField(p.Field)] = true
+		}
+		for _, p := range invalid.Problems {
+			if field := v2Field(p.Field); !seen[baseField(field)] {
+				body.problem(field, problemValue, p.Message)
+			}
+		}
+	}
+	return body.err()
+}
+
 // inV2 gives the problems of a client the names they have in this API.
 func inV2(err error) error {
 	var invalid *oauthreg.InvalidError

@@ -112,11 +112,12 @@ func (v *managementV2) createClient(w http.ResponseWriter, r *http.Request, p *P
 	c.Type = oauthreg.ClientType(clientType)
 	v2Members(body, &c)
 	body.refuseUnknown()
-	if err := body.err(); err != nil {
-		return err
+	opts := oauthreg.RegisterOptions{Rules: v2Rules}
+	if len(body.problems) > 0 {
+		return invalidV2Client(body, v.s.reg.Validate(c, opts))
 	}
 	return v.once(w, r, p, "/oauth_clients", body.raw, func(ctx context.Context, ids newIDs) (*answer, error) {
-		reg, err := v.register(ctx, c, oauthreg.RegisterOptions{Rules: v2Rules}, ids)
+		reg, err := v.register(ctx, c, opts, ids)
 		if err != nil {
 			return nil, inV2(err)
 		}
@@ -179,25 +180,28 @@ func (v *managementV2) updateClient(w http.ResponseWriter, r *http.Request, p *P
 	if err != nil {
 		return err
 	}
-	v2Members(body, new(oauthreg.Client)) // what is wrong with the body is wrong for every client
-	body.refuseUnknown()
 	c, err := v.client(r, p)
 	if err != nil {
 		return err
 	}
-	if err := body.err(); err != nil {
-		return err
+	v2Members(body, new(oauthreg.Client)) // what is wrong with the body is wrong for every client
+	body.refuseUnknown()
+	change := func(c *oauthreg.Client) error {
+		v2Members(body, c)
+		narrowDefaults(c)
+		return nil
+	}
+	if problems := body.problems; len(problems) > 0 {
+		registry := v.s.reg.ValidateUpdate(c, v2Rules, change)
+		body.problems = problems // reading them again found them again
+		return invalidV2Client(body, registry)
 	}
 	version, err := v.ifMatch(r, &c)
 	if err != nil {
 		return err
 	}
 	opts := oauthreg.UpdateOptions{Rules: v2Rules, IfVersion: version}
-	c, err = v.s.reg.Update(r.Context(), owned(&c), opts, func(c *oauthreg.Client) error {
-		v2Members(body, c)
-		narrowDefaults(c)
-		return nil
-	})
+	c, err = v.s.reg.Update(r.Context(), owned(&c), opts, change)
 	if err != nil {
 		return inV2(unlessChanged(version, err))
 	}

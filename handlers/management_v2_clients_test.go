@@ -158,6 +158,35 @@ func TestV2CreateRefused(t *testing.T) {
 	}
 }
 
+// Whoever sends several mistakes is told of all of them at once, whoever finds
+// them.
+func TestV2AllProblemsAtOnce(t *testing.T) {
+	e := newManagedEnv(t, envOptions{}, nil)
+	path := "/oauth_clients/" + e.create(webBody)["client_id"].(string)
+	const more = `"nonsense":1,"require_pkce":"yes","redirect_uris":["http://x.example/"],"logo_uri":"data:x","allowed_grant_types":["password"]}`
+	for _, a := range []*tokenAnswer{
+		e.call(http.MethodPost, "/oauth_clients", `{"name":"","client_type":"other",`+more),
+		e.call(http.MethodPut, path, `{"name":"",`+more),
+	} {
+		a.wantError(t, 422, "invalid_request")
+		for _, problem := range []string{"name: ", "nonsense: ", "require_pkce: ", "redirect_uris[0]: ", "logo_uri: ", "allowed_grant_types[0]: "} {
+			if got := strings.Count("; "+a.str("error_description"), "; "+problem); got != 1 {
+				t.Errorf("%s is told %d times in %s", problem, got, a.raw)
+			}
+		}
+	}
+	// One cause, one problem.
+	for _, body := range []string{`{}`, `{"name":1,"client_type":1,"allowed_scopes":1,"allowed_grant_types":1}`} {
+		a := e.call(http.MethodPost, "/oauth_clients", body)
+		if got := strings.Count(a.str("error_description"), "; "); a.status != 422 || got != 3 {
+			t.Errorf("%s: %d %s", body, a.status, a.raw)
+		}
+	}
+	if a := e.call(http.MethodPut, path, `{"redirect_uris":1}`); a.str("error_description") != "redirect_uris: must be an array of strings" {
+		t.Errorf("got %s", a.raw)
+	}
+}
+
 func TestV2Update(t *testing.T) {
 	e := newManagedEnv(t, envOptions{}, nil)
 	c := e.create(webBody)

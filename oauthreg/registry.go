@@ -354,13 +354,10 @@ func (r *Registry) Update(ctx context.Context, ref Ref, opts UpdateOptions, chan
 // when nothing changed.
 func (r *Registry) edit(ctx context.Context, rec *Record, rules Rules, change func(*Client) error) (*AuditRecord, error) {
 	before := rec.Client
-	after := before.Clone()
-	if err := change(&after); err != nil {
+	after, err := changedClient(&before, change)
+	if err != nil {
 		return nil, err
 	}
-	keepImmutable(&after, &before)
-	after.follow(&before)
-	after.complete()
 	if same, err := sameMembers(&before, &after); same || err != nil {
 		return nil, err
 	}
@@ -377,6 +374,18 @@ func (r *Registry) edit(ctx context.Context, rec *Record, rules Rules, change fu
 	}
 	rec.Client = after
 	return &audit, nil
+}
+
+// changedClient is before with the change, and with what follows from it.
+func changedClient(before *Client, change func(*Client) error) (Client, error) {
+	after := before.Clone()
+	if err := change(&after); err != nil {
+		return Client{}, err
+	}
+	keepImmutable(&after, before)
+	after.follow(before)
+	after.complete()
+	return after, nil
 }
 
 // update runs change in the store, again when someone else was faster and the
