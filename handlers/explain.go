@@ -118,7 +118,7 @@ func (s *Server) explainAuthorize(ctx context.Context, c *oauthreg.Client, form 
 		return "", errors.New("not fetched for an explanation: " + uri)
 	})
 	switch {
-	case elsewhere: // what it asks for, and where the answer goes
+	case elsewhere: // what it asks for stands there, and where its answer goes
 		return Explanation{Allowed: true}, nil
 	case e == nil:
 		return Explanation{Allowed: true, RedirectURI: p.RedirectTo, Scopes: p.Scopes, Resources: p.Resources}, nil
