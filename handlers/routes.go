@@ -48,17 +48,23 @@ func (s *Server) open(path, name string, e endpoint, methods ...string) {
 
 // openAt is open for a path that does not lie below the issuer.
 func (s *Server) openAt(path, name string, e endpoint, methods ...string) {
-	s.mux.Handle(path, cors(strings.Join(methods, ", "), s.handle(name, only(methods, e), failJSON)))
+	s.mount(path, cors(strings.Join(methods, ", "), s.handle(name, only(methods, e), failJSON)))
+}
+
+// mount gives an absolute path its handler.
+func (s *Server) mount(path string, h http.Handler) {
+	s.served = append(s.served, path)
+	s.mux.Handle(path, h)
 }
 
 // plain is open without CORS.
 func (s *Server) plain(path, name string, e endpoint, methods ...string) {
-	s.mux.Handle(s.base+path, s.handle(name, only(methods, e), failJSON))
+	s.mount(s.base+path, s.handle(name, only(methods, e), failJSON))
 }
 
 // page mounts a step for people: errors are pages, and no other origin may read.
 func (s *Server) page(path, name string, e endpoint, methods ...string) {
-	s.mux.Handle(s.base+path, s.handle(name, only(methods, e), failPage))
+	s.mount(s.base+path, s.handle(name, only(methods, e), failPage))
 }
 
 // only refuses every other method (RFC 9110 §15.5.6).
