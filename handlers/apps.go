@@ -71,7 +71,7 @@ func (s *Server) AuthorizedApps(ctx context.Context, subject string) ([]Authoriz
 	}
 	apps := make([]AuthorizedApp, 0, len(consents))
 	for _, c := range consents {
-		app := AuthorizedApp{ConsentID: c.ID, Resources: c.Resources, Since: c.CreatedAt, LastUsedAt: c.LastUsedAt}
+		app := AuthorizedApp{ConsentID: c.ID, Resources: c.Resources, Since: c.CreatedAt, LastUsedAt: c.LastIssuedAt}
 		client, err := s.reg.Get(ctx, oauthreg.ByID(c.ClientID))
 		switch {
 		case err == nil:

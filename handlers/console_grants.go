@@ -96,7 +96,7 @@ func (c *console) grants(ctx context.Context, f oauthreg.GrantFilter, remembered
 		for i := range found {
 			x := &found[i]
 			err = errors.Join(err, add(x.ClientID, consoleGrant{
-				ID: x.ID, Subject: x.Subject, Scopes: x.Scopes, Resources: x.Resources, CreatedAt: x.CreatedAt, LastUsedAt: x.LastUsedAt,
+				ID: x.ID, Subject: x.Subject, Scopes: x.Scopes, Resources: x.Resources, CreatedAt: x.CreatedAt, LastUsedAt: x.LastIssuedAt,
 			}))
 		}
 		return out, total, err

@@ -27,7 +27,7 @@ func v2Grant(c *oauthreg.Consent, clientID string) grantV2 {
 	return grantV2{
 		ID: c.ID, RecordType: "oauth_grant", ClientID: clientID, Subject: c.Subject,
 		Scopes: nonNil(c.Scopes), Resources: nonNil(c.Resources),
-		CreatedAt: c.CreatedAt, LastUsedAt: optionalTime(c.LastUsedAt),
+		CreatedAt: c.CreatedAt, LastUsedAt: optionalTime(c.LastIssuedAt),
 	}
 }
 

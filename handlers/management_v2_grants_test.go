@@ -226,3 +226,43 @@ func TestV2Grants(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// A client that only refreshes uses its grant, wherever that is shown.
+func TestV2GrantLastUsed(t *testing.T) {
+	e := newManagedEnv(t, envOptions{}, nil)
+	c := webClient()
+	c.OrgID, c.ProjectID = homeOrg, homeProject
+	reg := e.register(c)
+	made := e.clock.Now()
+	tokens := e.tokens(reg, "scope", "read offline_access")
+	grant := e.call(http.MethodGet, "/oauth_grants", "").items(t)[0]
+	for range 2 {
+		e.clock.add(72 * time.Hour)
+		tokens = e.tokenRequest(reg, "grant_type", "refresh_token", "refresh_token", tokens.str("refresh_token"))
+		tokens.wantStatus(t, http.StatusOK)
+	}
+	at := func(g map[string]any, member string) time.Time {
+		t.Helper()
+		v, err := time.Parse(time.RFC3339, g[member].(string))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for _, g := range []map[string]any{
+		e.call(http.MethodGet, "/oauth_grants/"+grant["id"].(string), "").data(t),
+		e.call(http.MethodGet, "/oauth_grants?filter[subject]=sub-alice", "").items(t)[0],
+	} {
+		if e.clock.Now().Sub(at(g, "last_used_at")) > time.Minute || at(g, "created_at").Sub(made) > time.Minute {
+			t.Errorf("got %v at %v", g, e.clock.Now())
+		}
+	}
+	apps, err := e.server.AuthorizedApps(t.Context(), "sub-alice")
+	if err != nil || len(apps) != 1 || e.clock.Now().Sub(apps[0].LastUsedAt) > time.Minute {
+		t.Errorf("got %+v, %v", apps, err)
+	}
+	page := e.browser().walk(e.issuer + "/account")
+	if want := "Last used on " + e.clock.Now().UTC().Format("January 2, 2006"); !strings.Contains(page.body, want) {
+		t.Errorf("the account page does not say %q:\n%s", want, page.body)
+	}
+}

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,15 +11,16 @@ import (
 	"github.com/oauthreg/oauthreg/oauthreg"
 )
 
-const consentColumns = "k.id, k.client_id, k.subject, k.scopes, k.resources, k.created_at, k.last_used_at"
+const consentColumns = "id, client_id, subject, scopes, resources, created_at, last_used_at"
 
-func scanConsent(scan func(...any) error) (oauthreg.Consent, error) {
+// scanConsent reads a row of consentColumns, and what more there is of it.
+func scanConsent(scan func(...any) error, more ...any) (oauthreg.Consent, error) {
 	var (
 		k                 oauthreg.Consent
 		scopes, resources []byte
 		created, lastUsed int64
 	)
-	if err := scan(&k.ID, &k.ClientID, &k.Subject, &scopes, &resources, &created, &lastUsed); err != nil {
+	if err := scan(append([]any{&k.ID, &k.ClientID, &k.Subject, &scopes, &resources, &created, &lastUsed}, more...)...); err != nil {
 		return k, err
 	}
 	k.CreatedAt, k.LastUsedAt = fromMicros(created), fromMicros(lastUsed)
@@ -51,7 +53,7 @@ func (s *Store) Consent(ctx context.Context, clientID, subject string) (oauthreg
 	}
 	err := s.read(ctx, "get consent", func(ctx context.Context, c conn) error {
 		found := false
-		err := c.each(ctx, "SELECT "+consentColumns+" FROM oauthreg_consents k WHERE k.id = ?",
+		err := c.each(ctx, "SELECT "+consentColumns+" FROM oauthreg_consents WHERE id = ?",
 			[]any{consentID(clientID, subject)}, func(scan func(...any) error) (err error) {
 				found = true
 				k, err = scanConsent(scan)
@@ -149,6 +151,7 @@ func (s *Store) ListConsents(ctx context.Context, f oauthreg.GrantFilter, offset
 	if f.SessionID != "" {
 		return nil, 0, explain(doing, errConsentSession)
 	}
+	now := micros(s.now())
 	var w where
 	grantFilter(&w, "k", f)
 	var consents []oauthreg.Consent
@@ -157,9 +160,16 @@ func (s *Store) ListConsents(ctx context.Context, f oauthreg.GrantFilter, offset
 		if _, err := c.one(ctx, "SELECT COUNT(*) FROM oauthreg_consents k"+w.sql(), w.args, &total); err != nil {
 			return err
 		}
-		return c.each(ctx, "SELECT "+consentColumns+" FROM oauthreg_consents k"+w.sql()+" ORDER BY k.created_at DESC, k.id DESC LIMIT ? OFFSET ?",
-			append(w.args, page(limit), max(offset, 0)), func(scan func(...any) error) error {
-				k, err := scanConsent(scan)
+		// Grants are looked for beneath the rows of the page alone: some databases
+		// compute all columns before they sort and cut.
+		return c.each(ctx, "SELECT "+consentColumns+`,
+				(SELECT MAX(g.last_used_at) FROM oauthreg_grants g WHERE g.consent_id = few.id AND g.revoked_at IS NULL AND g.expires_at > ?)
+			FROM (SELECT `+consentColumns+" FROM oauthreg_consents k"+w.sql()+` ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?) few
+			ORDER BY created_at DESC, id DESC`,
+			slices.Concat([]any{now}, w.args, []any{page(limit), max(offset, 0)}), func(scan func(...any) error) error {
+				var issued sql.NullInt64
+				k, err := scanConsent(scan, &issued)
+				k.LastIssuedAt = fromMicros(max(issued.Int64, micros(k.LastUsedAt)))
 				consents = append(consents, k)
 				return err
 			})

@@ -63,6 +63,7 @@ var rules = []rule{
 	{"EmptyFilterRevokesNothing", "oauthreg.GrantStore: nobody revokes everything by mistake", emptyFilterRevokesNothing},
 	{"FiltersSelect", "oauthreg.GrantFilter", filtersSelect},
 	{"ConsentWidens", "oauthreg.GrantStore: SaveConsent, also concurrently", consentWidens},
+	{"ConsentTellsLastIssue", "oauthreg.Consent: LastIssuedAt", consentTellsLastIssue},
 	{"RevokedConsentEndsGrants", "oauthreg.GrantStore: RevokeConsents", revokedConsentEndsGrants},
 
 	{"SignInSessionEnds", "oauthreg.SessionStore", signInSessionEnds},
@@ -765,6 +766,47 @@ func consentWidens(t testing.TB, s Store) {
 	if len(got.Scopes) != callers+1 || len(ids) != 1 || !ids[got.ID] {
 		t.Errorf("got %d scopes in %d consents, want %d in one", len(got.Scopes), len(ids), callers+1)
 	}
+}
+
+func consentTellsLastIssue(t testing.TB, s Store) {
+	made := time.Now().UTC().Truncate(time.Millisecond).Add(-time.Hour)
+	consent, err := s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: "k", Subject: "alice", CreatedAt: made, LastUsedAt: made})
+	must(t, err)
+	_, err = s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: "k", Subject: "bob", CreatedAt: made, LastUsedAt: made})
+	must(t, err)
+	first := grant(t, s, oauthreg.Grant{ClientID: "k", Subject: "alice", ConsentID: consent, CreatedAt: made})
+	second := grant(t, s, oauthreg.Grant{ClientID: "k", Subject: "alice", ConsentID: consent, CreatedAt: made})
+	without := grant(t, s, oauthreg.Grant{ClientID: "k", Subject: "alice"})
+	check := func(what string, want time.Time) {
+		t.Helper()
+		for subject, want := range map[string]time.Time{"alice": want, "bob": made} {
+			list, _, err := s.ListConsents(t.Context(), oauthreg.GrantFilter{ClientID: "k", Subject: subject}, 0, 0)
+			must(t, err)
+			if len(list) != 1 || !list[0].LastIssuedAt.Equal(want) {
+				t.Errorf("%s, %s: got %+v, want issued at %v", what, subject, list, want)
+			}
+		}
+		// Whether a consent still counts is judged by what the user did.
+		own, err := s.Consent(t.Context(), "k", "alice")
+		must(t, err)
+		if !own.LastUsedAt.Equal(made) {
+			t.Errorf("%s: got used at %v, want %v", what, own.LastUsedAt, made)
+		}
+	}
+	use := func(id string, after time.Duration) time.Time {
+		at := made.Add(after)
+		must(t, s.UseGrant(t.Context(), id, at, time.Now().Add(time.Hour)))
+		return at
+	}
+	check("no token yet", made)
+	earlier := use(first, time.Minute)
+	check("a token", earlier)
+	later := use(second, 2*time.Minute)
+	use(without, 3*time.Minute)
+	check("a later one", later)
+	_, err = s.RevokeGrants(t.Context(), oauthreg.GrantFilter{ID: second})
+	must(t, err)
+	check("its grant is revoked", earlier)
 }
 
 func revokedConsentEndsGrants(t testing.TB, s Store) {
