@@ -204,7 +204,7 @@ func TestV2Grants(t *testing.T) {
 
 	// All grants of a client, then of a user; first-party clients have no consent.
 	first = e.tokens(reg, "scope", "read")
-	if d := e.call(http.MethodDelete, "/oauth_grants?filter[client_id]="+reg.Client.ClientID, "").data(t); d["revoked"] != float64(1) || active(reg, first.str("access_token")) != false {
+	if d := e.call(http.MethodDelete, "/oauth_grants?filter[client_id]="+reg.Client.ClientID, "").data(t); d["revoked"] != float64(1) || d["revoked_authorizations"] != float64(0) || active(reg, first.str("access_token")) != false {
 		t.Errorf("got %v", d)
 	}
 	c.FirstParty = true
@@ -213,7 +213,7 @@ func TestV2Grants(t *testing.T) {
 	if got := e.call(http.MethodGet, "/oauth_grants?filter[client_id]="+own.Client.ClientID, "").items(t); len(got) != 0 {
 		t.Errorf("got %v", got)
 	}
-	if d := e.call(http.MethodDelete, "/oauth_grants?filter[subject]=sub-alice", "").data(t); d["revoked"] != float64(1) {
+	if d := e.call(http.MethodDelete, "/oauth_grants?filter[subject]=sub-alice", "").data(t); d["revoked"] != float64(1) || d["revoked_authorizations"] != float64(1) {
 		t.Errorf("got %v", d)
 	}
 	if active(own, silent.str("access_token")) != false || active(second, other.str("access_token")) != false {
