@@ -227,6 +227,40 @@ func TestV2Grants(t *testing.T) {
 	}
 }
 
+// What was revoked and given again is another grant: revoking the old one once more
+// does nothing to it.
+func TestV2GrantGivenAgain(t *testing.T) {
+	e := newManagedEnv(t, envOptions{}, nil)
+	c := webClient()
+	c.OrgID, c.ProjectID = homeOrg, homeProject
+	reg := e.register(c)
+	id := func() string {
+		t.Helper()
+		all := e.call(http.MethodGet, "/oauth_grants", "").items(t)
+		if len(all) != 1 {
+			t.Fatalf("got %v, want one grant", all)
+		}
+		return all[0]["id"].(string)
+	}
+	e.tokens(reg, "scope", "read")
+	old := id()
+	e.tokens(reg, "scope", "write") // widens it
+	if got := id(); got != old {
+		t.Errorf("got %s, want %s", got, old)
+	}
+	e.call(http.MethodDelete, "/oauth_grants/"+old, "").wantStatus(t, http.StatusOK)
+	again, silently := e.tokens(reg, "scope", "read"), e.tokens(reg, "scope", "read")
+	e.call(http.MethodDelete, "/oauth_grants/"+old, "").wantError(t, http.StatusNotFound, "not_found")
+	fresh := id()
+	if fresh == old || !e.active(reg, again.str("access_token")) || !e.active(reg, silently.str("access_token")) {
+		t.Errorf("the grant %s was revoked with %s", fresh, old)
+	}
+	e.call(http.MethodDelete, "/oauth_grants/"+fresh, "").wantStatus(t, http.StatusOK)
+	if e.active(reg, again.str("access_token")) || e.active(reg, silently.str("access_token")) {
+		t.Error("tokens outlive the grant")
+	}
+}
+
 // A client that only refreshes uses its grant, wherever that is shown.
 func TestV2GrantLastUsed(t *testing.T) {
 	e := newManagedEnv(t, envOptions{}, nil)

@@ -91,7 +91,12 @@ type GrantStore interface {
 
 	// SaveConsent adds or widens: c.Scopes and c.Resources are joined to what
 	// an existing consent of the same client and subject has, and the id of
-	// the one row that now exists is returned. Safe under concurrent calls.
+	// the one row that now exists is returned. A consent given after none
+	// existed has an id that none had before. Safe under concurrent calls.
+	//
+	// Inside a transaction of the engine the id is for CreateGrant in the same
+	// transaction. Whether the consent has it, or one that another call gave
+	// it, may show at the commit; the grant has that of the consent.
 	SaveConsent(ctx context.Context, c Consent) (string, error)
 
 	// ListConsents returns consents, newest first and with LastIssuedAt; limits

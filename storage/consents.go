@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 	"github.com/oauthreg/oauthreg/oauthreg"
 )
 
+// Consents that were first given before ids were random have one that follows from
+// the client and the subject, as the first migration says; nothing depends on it.
 const consentColumns = "id, client_id, subject, scopes, resources, created_at, last_used_at"
 
 // scanConsent reads a row of consentColumns, and what more there is of it.
@@ -27,13 +28,11 @@ func scanConsent(scan func(...any) error, more ...any) (oauthreg.Consent, error)
 	return k, readLists(scopes, &k.Scopes, resources, &k.Resources)
 }
 
-// consentID is the id of the one consent that a client and a subject can have
-// between them. It follows from the two, so that a grant made in the same
-// transaction can name it before it is written. The form is that of a UUID of
-// version 8 (RFC 9562 §5.8).
-func consentID(clientID, subject string) string {
-	h := sha256.Sum256([]byte("oauthreg consent\x00" + clientID + "\x00" + subject))
-	return formatUUID(h[:16], 8)
+// savedConsent is a consent that a unit of work saves, for the grants that the
+// unit makes on it.
+type savedConsent struct {
+	given string // the id that SaveConsent returned
+	id    string // what it turned out to be, when a row was there already
 }
 
 // formatUUID writes 16 bytes as a UUID of a version, changing the bits that
@@ -53,8 +52,8 @@ func (s *Store) Consent(ctx context.Context, clientID, subject string) (oauthreg
 	}
 	err := s.read(ctx, "get consent", func(ctx context.Context, c conn) error {
 		found := false
-		err := c.each(ctx, "SELECT "+consentColumns+" FROM oauthreg_consents WHERE id = ?",
-			[]any{consentID(clientID, subject)}, func(scan func(...any) error) (err error) {
+		err := c.each(ctx, "SELECT "+consentColumns+" FROM oauthreg_consents WHERE client_id = ? AND subject = ?",
+			[]any{clientID, subject}, func(scan func(...any) error) (err error) {
 				found = true
 				k, err = scanConsent(scan)
 				return err
@@ -67,9 +66,10 @@ func (s *Store) Consent(ctx context.Context, clientID, subject string) (oauthreg
 	return k, err
 }
 
-// SaveConsent adds or widens; see [oauthreg.GrantStore]. The id follows from
-// the client and the subject (k.ID is ignored), so it is known in a transaction
-// too and is the same when a revoked consent is given again.
+// SaveConsent adds or widens; see [oauthreg.GrantStore]. k.ID is ignored: a
+// consent that is given after none existed, or after it was revoked, has an id that
+// none had before, so that nobody revokes it who meant the old one. In a
+// transaction the id that is returned stands for that of the row until the commit.
 func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, error) {
 	const doing = "save consent"
 	if k.ClientID == "" || k.Subject == "" {
@@ -81,7 +81,11 @@ func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, er
 	if k.LastUsedAt.IsZero() {
 		k.LastUsedAt = k.CreatedAt
 	}
-	id := consentID(k.ClientID, k.Subject)
+	id, err := uuid7(s.now())
+	if err != nil {
+		return "", explain(doing, err)
+	}
+	saved := &savedConsent{given: id}
 	wantScopes, wantResources := union(nil, k.Scopes), union(nil, k.Resources)
 	scopes, err := listJSON(wantScopes)
 	if err != nil {
@@ -92,6 +96,7 @@ func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, er
 		return "", explain(doing, err)
 	}
 	err = s.do(ctx, doing, func(ctx context.Context, c conn) error {
+		saved.id = id
 		n, err := c.exec(ctx, `INSERT INTO oauthreg_consents (id, client_id, subject, scopes, resources, created_at, last_used_at, uses)
 			VALUES (?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING`,
 			id, k.ClientID, k.Subject, scopes, resources, micros(k.CreatedAt), micros(k.LastUsedAt))
@@ -99,8 +104,8 @@ func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, er
 			return err
 		}
 		var haveScopes, haveResources []byte
-		found, err := c.one(ctx, "SELECT scopes, resources FROM oauthreg_consents WHERE id = ?"+c.sql.d.forUpdate,
-			[]any{id}, &haveScopes, &haveResources)
+		found, err := c.one(ctx, "SELECT id, scopes, resources FROM oauthreg_consents WHERE client_id = ? AND subject = ?"+c.sql.d.forUpdate,
+			[]any{k.ClientID, k.Subject}, &saved.id, &haveScopes, &haveResources)
 		if err != nil {
 			return err
 		}
@@ -120,13 +125,16 @@ func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, er
 			return err
 		}
 		_, err = c.exec(ctx, "UPDATE oauthreg_consents SET scopes = ?, resources = ?, last_used_at = ?, uses = uses + 1 WHERE id = ?",
-			joinedScopes, joinedResources, micros(k.LastUsedAt), id)
+			joinedScopes, joinedResources, micros(k.LastUsedAt), saved.id)
 		return err
 	})
 	if err != nil {
 		return "", err
 	}
-	return id, nil
+	if s.savesConsent(ctx, saved) {
+		return id, nil
+	}
+	return saved.id, nil
 }
 
 // union is a without repetitions, and what b has beyond it.

@@ -82,6 +82,7 @@ type (
 	takesEmptyFilter struct{ Store }
 	narrowConsent    struct{ Store }
 	unusedConsent    struct{ Store }
+	sameConsent      struct{ Store }
 	anyBrowser       struct{ Store }
 	endless          struct{ Store }
 	twiceFinished    struct{ Store }
@@ -239,6 +240,46 @@ func (s narrowConsent) Consent(ctx context.Context, clientID, subject string) (o
 	c, err := s.Store.Consent(ctx, clientID, subject)
 	c.Scopes = c.Scopes[:min(len(c.Scopes), 1)]
 	return c, err
+}
+
+// sameConsent names a consent by client and subject.
+func (sameConsent) name(clientID, subject string) string { return clientID + "\x00" + subject }
+
+func (s sameConsent) SaveConsent(ctx context.Context, c oauthreg.Consent) (string, error) {
+	_, err := s.Store.SaveConsent(ctx, c)
+	return s.name(c.ClientID, c.Subject), err
+}
+
+func (s sameConsent) Consent(ctx context.Context, clientID, subject string) (oauthreg.Consent, error) {
+	c, err := s.Store.Consent(ctx, clientID, subject)
+	c.ID = s.name(clientID, subject)
+	return c, err
+}
+
+func (s sameConsent) CreateGrant(ctx context.Context, g oauthreg.Grant) error {
+	if g.ConsentID != "" {
+		c, err := s.Store.Consent(ctx, g.ClientID, g.Subject)
+		if err != nil {
+			return oauthreg.ErrConflict
+		}
+		g.ConsentID = c.ID
+	}
+	return s.Store.CreateGrant(ctx, g)
+}
+
+func (s sameConsent) Grant(ctx context.Context, id string) (oauthreg.Grant, error) {
+	g, err := s.Store.Grant(ctx, id)
+	if g.ConsentID != "" {
+		g.ConsentID = s.name(g.ClientID, g.Subject)
+	}
+	return g, err
+}
+
+func (s sameConsent) RevokeConsents(ctx context.Context, f oauthreg.GrantFilter) (int, error) {
+	if clientID, subject, ok := strings.Cut(f.ID, "\x00"); ok {
+		f.ID, f.ClientID, f.Subject = "", clientID, subject
+	}
+	return s.Store.RevokeConsents(ctx, f)
 }
 
 // unusedConsent does not look at the grants beneath.
@@ -528,6 +569,7 @@ func TestBrokenStores(t *testing.T) {
 		"GrantEnds":                       func(s Store) Store { return looseGrants{s} },
 		"EmptyFilterRevokesNothing":       func(s Store) Store { return takesEmptyFilter{s} },
 		"ConsentWidens":                   func(s Store) Store { return narrowConsent{s} },
+		"ConsentIsGivenAnew":              func(s Store) Store { return sameConsent{s} },
 		"ConsentTellsLastIssue":           func(s Store) Store { return unusedConsent{s} },
 		"InteractionIsBoundToBrowser":     func(s Store) Store { return anyBrowser{s} },
 		"InteractionExpires":              func(s Store) Store { return endless{s} },
