@@ -567,6 +567,7 @@ func (m *memory) SaveConsent(_ context.Context, c oauthreg.Consent) (id string, 
 			have = oauthreg.Consent{ID: unique("consent"), ClientID: c.ClientID, Subject: c.Subject, CreatedAt: time.Now()}
 		}
 		have.Scopes, have.Resources = joined(have.Scopes, c.Scopes), joined(have.Resources, c.Resources)
+		have.LastUsedAt = c.LastUsedAt
 		r.consents[key] = have
 		id = have.ID
 		return nil
@@ -581,11 +582,19 @@ func joined(a, b []string) []string {
 }
 
 func (m *memory) ListConsents(_ context.Context, f oauthreg.GrantFilter, offset, limit int) ([]oauthreg.Consent, int, error) {
+	r := m.read()
 	var found []oauthreg.Consent
-	for _, c := range m.read().consents {
-		if m.selects(f, c.ID, c.ClientID, c.Subject, "") {
-			found = append(found, c)
+	for _, c := range r.consents {
+		if !m.selects(f, c.ID, c.ClientID, c.Subject, "") {
+			continue
 		}
+		c.LastIssuedAt = c.LastUsedAt
+		for id, g := range r.grants {
+			if _, live := r.live(id); live && g.ConsentID == c.ID && g.LastUsedAt.After(c.LastIssuedAt) {
+				c.LastIssuedAt = g.LastUsedAt
+			}
+		}
+		found = append(found, c)
 	}
 	slices.SortFunc(found, func(a, b oauthreg.Consent) int { return b.CreatedAt.Compare(a.CreatedAt) })
 	return window(found, offset, limit), len(found), nil
