@@ -116,6 +116,9 @@ func (c *catalogue) choose(uiLocales []string, acceptLanguage string) words {
 			wanted = append(wanted, tags[:min(len(tags), maxLocales)]...)
 		}
 	}
+	if len(wanted) == 0 {
+		return c.texts[0]
+	}
 	_, i, confidence := c.matcher.Match(wanted...)
 	if confidence == language.No {
 		i = 0
@@ -155,11 +158,26 @@ func fill(text string, write func(string) string, pairs []string) string {
 	if len(pairs) == 0 {
 		return text
 	}
-	args := make([]string, 0, len(pairs))
-	for i := 0; i+1 < len(pairs); i += 2 {
-		args = append(args, "{"+pairs[i]+"}", write(pairs[i+1]))
+	var b strings.Builder
+	for {
+		before, after, found := strings.Cut(text, "{")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		name, rest, closed := strings.Cut(after, "}")
+		i := 0
+		for i+1 < len(pairs) && pairs[i] != name {
+			i += 2
+		}
+		if !closed || i+1 >= len(pairs) { // a brace that is one
+			b.WriteByte('{')
+			text = after
+			continue
+		}
+		b.WriteString(write(pairs[i+1]))
+		text = rest
 	}
-	return strings.NewReplacer(args...).Replace(text)
 }
 
 // ScopeTitle is a scope in words. The host's own words are English, so they come

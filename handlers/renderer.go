@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -113,7 +114,7 @@ func NewRenderer(override fs.FS) (Renderer, error) {
 		}
 		if err == nil {
 			t.pages[name] = page
-			err = t.render(io.Discard, name, t.texts.texts[0], samplePages[name])
+			_, err = t.in(t.texts.texts[0], name)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("template %s: %w", name, err)
@@ -144,7 +145,8 @@ func checkOverride(override fs.FS) error {
 
 type templateRenderer struct {
 	texts       *catalogue
-	pages       map[string]*template.Template // by file name
+	pages       map[string]*template.Template // by file name; never executed
+	baked       sync.Map                      // of *template.Template by bakedPage
 	style       template.CSS
 	styleSource string
 }
@@ -201,7 +203,32 @@ func (t *templateRenderer) write(w http.ResponseWriter, r *http.Request, name st
 }
 
 func (t *templateRenderer) render(to io.Writer, name string, text words, page any) error {
-	return t.pages[name].ExecuteTemplate(to, "layout.html", pageData{words: text, Style: t.style, Page: page})
+	ready, err := t.in(text, name)
+	if err != nil {
+		return err
+	}
+	return ready.ExecuteTemplate(to, "layout.html", pageData{words: text, Style: t.style, Page: page})
+}
+
+// bakedPage names a page in one language.
+type bakedPage struct{ lang, name string }
+
+// in returns a page in one language, made when it is first needed.
+func (t *templateRenderer) in(text words, name string) (*template.Template, error) {
+	key := bakedPage{text.lang, name}
+	if ready, ok := t.baked.Load(key); ok {
+		return ready.(*template.Template), nil
+	}
+	ready, err := t.pages[name].Clone()
+	if err != nil {
+		return nil, err
+	}
+	if err := ready.ExecuteTemplate(io.Discard, "layout.html", pageData{words: text, Style: t.style, Page: samplePages[name]}); err != nil {
+		return nil, err
+	}
+	bake(ready, text, t.style)
+	made, _ := t.baked.LoadOrStore(key, ready)
+	return made.(*template.Template), nil
 }
 
 // pageData is the dot of every template. The methods are what templates may ask.
