@@ -60,7 +60,9 @@ type GrantFilter struct {
 // GrantStore keeps grants and remembered consents. Implementations must be safe
 // for concurrent use, and must pass storage/storagetest.
 type GrantStore interface {
-	// CreateGrant adds g. Inside a transaction of the engine it is part of it.
+	// CreateGrant adds g. [ErrConflict] if its ID is taken, or if ConsentID names
+	// a consent that is not there: it was revoked meanwhile. Inside a transaction
+	// of the engine it is part of it, and the verdict may come with the commit.
 	CreateGrant(ctx context.Context, g Grant) error
 
 	// Grant returns the live grant of that id: [ErrNotFound] when it does not
@@ -78,7 +80,8 @@ type GrantStore interface {
 
 	// RevokeGrants revokes every live grant that f selects, with its codes and
 	// tokens, at once, and returns how many there were. An empty filter is an
-	// error: nobody revokes everything by mistake.
+	// error: nobody revokes everything by mistake. Inside a transaction of the
+	// engine it is part of it, and the number may be 0.
 	RevokeGrants(ctx context.Context, f GrantFilter) (int, error)
 
 	// Consent returns what subject allowed the client ([Client.ID]);
@@ -88,6 +91,8 @@ type GrantStore interface {
 	// SaveConsent adds or widens: c.Scopes and c.Resources are joined to what
 	// an existing consent of the same client and subject has, and the id of
 	// the one row that now exists is returned. Safe under concurrent calls.
+	// Inside a transaction of the engine it is part of it, and the id, which a
+	// grant in the same transaction names, is returned at once.
 	SaveConsent(ctx context.Context, c Consent) (string, error)
 
 	// ListConsents returns consents, newest first; limits as ListGrants.

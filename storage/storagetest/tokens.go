@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/ory/fosite"
+	"github.com/ory/fosite/handler/openid"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
 )
@@ -52,6 +54,25 @@ func codeExpires(t testing.TB, s Store) {
 	}
 }
 
+func codeMakesItsGrant(t testing.TB, s Store) {
+	k, f := client(t, s)
+	r := request(f)
+	must(t, s.CreateAuthorizeCodeSession(t.Context(), r.ID+"code", r))
+	g, err := s.Grant(t.Context(), r.ID)
+	must(t, err)
+	if g.ClientID != k.ID || g.Subject != "alice" || !slices.Equal(g.Scopes, r.GrantedScope) {
+		t.Errorf("got %+v, want the request's client, subject and what was granted", g)
+	}
+	// One that is there already stays as it is.
+	first := oauthreg.Grant{Subject: "bob", SessionID: "sid", Scopes: []string{"a"}}
+	second := granted(t, s, f, first)
+	g, err = s.Grant(t.Context(), second.ID)
+	must(t, err)
+	if g.Subject != "bob" || g.SessionID != "sid" || !slices.Equal(g.Scopes, first.Scopes) {
+		t.Errorf("got %+v, want the grant that was there", g)
+	}
+}
+
 func challengeStaysWithCode(t testing.TB, s Store) {
 	_, f := client(t, s)
 	r := request(f)
@@ -79,6 +100,7 @@ func nonceStaysWithCode(t testing.TB, s Store) {
 	if n := got.GetRequestForm().Get("nonce"); n != "n" {
 		t.Errorf("got nonce %q", n)
 	}
+	must(t, s.DeleteOpenIDConnectSession(t.Context(), "code.sig")) // fosite, once it has it
 }
 
 func tokenNeedsGrant(t testing.TB, s Store) {
@@ -103,6 +125,67 @@ func accessTokenExpires(t testing.TB, s Store) {
 	}
 }
 
+func machineTokenNeedsNoGrant(t testing.TB, s Store) {
+	_, f := client(t, s)
+	r, other := machineRequest(f), machineRequest(f)
+	must(t, s.CreateAccessTokenSession(t.Context(), "one", r))
+	must(t, s.CreateAccessTokenSession(t.Context(), "other", other))
+	got, err := s.GetAccessTokenSession(t.Context(), "one", new(openid.DefaultSession))
+	must(t, err)
+	if got.GetID() != r.ID || got.GetClient().GetID() != f.GetID() || !slices.Equal(got.GetGrantedScopes(), r.GrantedScope) {
+		t.Errorf("got %+v, want what was stored", got)
+	}
+	must(t, s.RevokeAccessToken(t.Context(), r.ID))
+	_, err = s.GetAccessTokenSession(t.Context(), "one", nil)
+	want(t, "after its revocation", err, fosite.ErrNotFound)
+	_, err = s.GetAccessTokenSession(t.Context(), "other", nil)
+	must(t, err)
+	must(t, s.DeleteAccessTokenSession(t.Context(), "other"))
+	_, err = s.GetAccessTokenSession(t.Context(), "other", nil)
+	want(t, "after its deletion", err, fosite.ErrNotFound)
+}
+
+func refreshTokenExpires(t testing.TB, s Store) {
+	_, f := client(t, s)
+	r := request(f)
+	r.ID = grant(t, s, oauthreg.Grant{ClientID: internalID(t, s, f), Subject: "alice"})
+	r.Session.SetExpiresAt(fosite.RefreshToken, time.Now().Add(-time.Second))
+	must(t, s.CreateRefreshTokenSession(t.Context(), "sig", "", r))
+	_, err := s.GetRefreshTokenSession(t.Context(), "sig", nil)
+	want(t, "after its end", err, fosite.ErrNotFound)
+}
+
+func tokensEndWithGrant(t testing.TB, s Store) {
+	_, f := client(t, s)
+	r, other := request(f), request(f)
+	issue(t, s, r)
+	issue(t, s, other)
+	must(t, s.UseGrant(t.Context(), r.ID, time.Now(), time.Now().Add(-time.Second)))
+	dead(t, s, r)
+	want(t, "another access token", s.CreateAccessTokenSession(t.Context(), "a", r), fosite.ErrNotFound)
+	want(t, "another refresh token", s.CreateRefreshTokenSession(t.Context(), "r", "a", r), fosite.ErrNotFound)
+	alive(t, s, other)
+}
+
+func grantLastsAsLongAsItsTokens(t testing.TB, s Store) {
+	_, f := client(t, s)
+	r := request(f)
+	lasts := func(until fosite.TokenType) {
+		t.Helper()
+		g, err := s.Grant(t.Context(), r.ID)
+		must(t, err)
+		if end := r.Session.GetExpiresAt(until); g.ExpiresAt.Before(end.Truncate(time.Millisecond)) {
+			t.Errorf("the grant ends at %v, its %s at %v", g.ExpiresAt, until, end)
+		}
+	}
+	must(t, s.CreateAuthorizeCodeSession(t.Context(), r.ID+"code", r))
+	lasts(fosite.AuthorizeCode)
+	must(t, s.CreateAccessTokenSession(t.Context(), r.ID+"access", r))
+	lasts(fosite.AccessToken)
+	must(t, s.CreateRefreshTokenSession(t.Context(), r.ID+"refresh", r.ID+"access", r))
+	lasts(fosite.RefreshToken)
+}
+
 func revocationEndsAll(t testing.TB, s Store) {
 	_, f := client(t, s)
 	r, other := request(f), request(f)
@@ -115,6 +198,27 @@ func revocationEndsAll(t testing.TB, s Store) {
 	want(t, "a second access token", err, fosite.ErrNotFound)
 	_, err = s.GetAccessTokenSession(t.Context(), other.ID+"access", nil)
 	must(t, err)
+}
+
+func revokedAccessTokenEndsAll(t testing.TB, s Store) {
+	_, f := client(t, s)
+	r, other := request(f), request(f)
+	issue(t, s, r)
+	issue(t, s, other)
+	must(t, s.RevokeAccessToken(t.Context(), r.ID))
+	dead(t, s, r)
+	alive(t, s, other)
+}
+
+func oneRefreshTokenEndsAlone(t testing.TB, s Store) {
+	_, f := client(t, s)
+	r := request(f)
+	issue(t, s, r)
+	must(t, s.CreateRefreshTokenSession(t.Context(), r.ID+"second", r.ID+"access", r))
+	must(t, s.DeleteRefreshTokenSession(t.Context(), r.ID+"second"))
+	_, err := s.GetRefreshTokenSession(t.Context(), r.ID+"second", nil)
+	want(t, "the deleted one", err, fosite.ErrNotFound)
+	alive(t, s, r)
 }
 
 func oneAccessTokenEndsAlone(t testing.TB, s Store) {
