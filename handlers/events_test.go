@@ -446,6 +446,7 @@ func TestEventsOfARace(t *testing.T) {
 	code, verifier := e.code(reg.Client.ClientID)
 	l.take()
 	const callers = 50
+	raced(callers)
 	var wg sync.WaitGroup
 	for range callers {
 		wg.Go(func() { e.redeem(reg, code, verifier) })

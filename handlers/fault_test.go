@@ -59,6 +59,7 @@ func (f *faultyStore) fault(name string) error {
 		return nil
 	}
 	f.fired = name
+	counts.faults.Add(1)
 	if err := f.act(); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

@@ -191,6 +191,7 @@ func TestIdempotencyKeyRace(t *testing.T) {
 	for round := range 5 {
 		var wg sync.WaitGroup
 		answers := make([]*tokenAnswer, 20)
+		raced(len(answers))
 		for i := range answers {
 			wg.Go(func() {
 				answers[i] = e.call(http.MethodPost, "/oauth_clients", machineBody, "Idempotency-Key", "round "+strconv.Itoa(round))

@@ -269,6 +269,7 @@ func projectClientNameRace(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var created atomic.Int32
 			var wg sync.WaitGroup
+			raced(20)
 			for i := range 20 {
 				wg.Go(func() {
 					switch a := tt.apis[i%len(tt.apis)].call(http.MethodPost, home, `{"name":"`+tt.name+`"}`); a.status {

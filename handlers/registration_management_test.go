@@ -215,6 +215,7 @@ func TestRegistrationUpdateRace(t *testing.T) {
 	var winner atomic.Pointer[tokenAnswer]
 	var won atomic.Int32
 	var wg sync.WaitGroup
+	raced(20)
 	for i := range 20 {
 		wg.Go(func() {
 			got := e.sendJSON(http.MethodPut, path, a.str("registration_access_token"), fmt.Sprintf(`{"client_id":%q,"client_name":"n%d",%s}`, a.str("client_id"), i, redirects))

@@ -175,6 +175,7 @@ func byTokenEnv(t testing.TB, opts envOptions, book handlers.InitialAccessTokens
 
 func raceForOneToken(t *testing.T, token string, nodes ...*env) {
 	const callers = 50
+	raced(callers)
 	var won, lost atomic.Int32
 	var wg sync.WaitGroup
 	for i := range callers {

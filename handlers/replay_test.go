@@ -161,6 +161,7 @@ func assertionRace(t *testing.T, e *env) {
 // other must be the registered error.
 func race(t *testing.T, n int, loser string, send func() *tokenAnswer) []*tokenAnswer {
 	t.Helper()
+	raced(n)
 	answers := make([]*tokenAnswer, n)
 	start := make(chan struct{})
 	var wg sync.WaitGroup

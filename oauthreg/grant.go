@@ -64,7 +64,9 @@ type GrantFilter struct {
 // GrantStore keeps grants and remembered consents. Implementations must be safe
 // for concurrent use, and must pass storage/storagetest.
 type GrantStore interface {
-	// CreateGrant adds g. Inside a transaction of the engine it is part of it.
+	// CreateGrant adds g. [ErrConflict] if its ID is taken, or if ConsentID names
+	// a consent that is not there: it was revoked meanwhile. Inside a transaction
+	// of the engine it is part of it, and the verdict may come with the commit.
 	CreateGrant(ctx context.Context, g Grant) error
 
 	// Grant returns the live grant of that id: [ErrNotFound] when it does not
@@ -82,7 +84,8 @@ type GrantStore interface {
 
 	// RevokeGrants revokes every live grant that f selects, with its codes and
 	// tokens, at once, and returns how many there were. An empty filter is an
-	// error: nobody revokes everything by mistake.
+	// error: nobody revokes everything by mistake. Inside a transaction of the
+	// engine it is part of it, and the number may be 0.
 	RevokeGrants(ctx context.Context, f GrantFilter) (int, error)
 
 	// Consent returns what subject allowed the client ([Client.ID]), without
@@ -94,9 +97,10 @@ type GrantStore interface {
 	// the one row that now exists is returned. A consent given after none
 	// existed has an id that none had before. Safe under concurrent calls.
 	//
-	// Inside a transaction of the engine the id is for CreateGrant in the same
-	// transaction. Whether the consent has it, or one that another call gave
-	// it, may show at the commit; the grant has that of the consent.
+	// Inside a transaction of the engine it is part of it, and the id, returned at
+	// once, is for CreateGrant in the same transaction. Whether the consent has it,
+	// or one that another call gave it, may show at the commit; the grant has that
+	// of the consent.
 	SaveConsent(ctx context.Context, c Consent) (string, error)
 
 	// ListConsents returns consents, newest first and with LastIssuedAt; limits

@@ -41,12 +41,13 @@ type SessionStore interface {
 	CreateLoginSession(ctx context.Context, s LoginSession) error
 	// LoginSession finds by handle; [ErrNotFound] when unknown, ended or expired.
 	LoginSession(ctx context.Context, handle string) (LoginSession, error)
-	// TouchLoginSession moves LastSeenAt and IdleExpiresAt.
+	// TouchLoginSession moves LastSeenAt and IdleExpiresAt. A session that has
+	// ended stays so.
 	TouchLoginSession(ctx context.Context, handle string, seen, idleExpires time.Time) error
 	// ListLoginSessions returns the live sessions of a subject, newest first.
 	ListLoginSessions(ctx context.Context, subject string) ([]LoginSession, error)
 	// EndLoginSession ends the session with that session id ([Login.SessionID]);
-	// nil when there is none.
+	// nil when there is none. Inside a transaction of the engine it is part of it.
 	EndLoginSession(ctx context.Context, sessionID string) error
 }
 

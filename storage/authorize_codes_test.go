@@ -211,6 +211,8 @@ func TestCodeUsedOnce(t *testing.T) {
 // succeed and the others to lose with an error that is lost.
 func race(t *testing.T, n int, lost error, winners int32, f func(i int) error) {
 	t.Helper()
+	counts.races.Add(1)
+	counts.callers.Add(int64(n))
 	var won atomic.Int32
 	var wg sync.WaitGroup
 	start := make(chan bool)

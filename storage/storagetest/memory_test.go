@@ -25,6 +25,7 @@ import (
 // and writes that are made on a copy of all maps. It shows that the rules can be
 // kept by another store, and is what the broken ones are made of.
 type memory struct {
+	saved   sync.Map            // ids of consents, by those that SaveConsent returned
 	clients oauthregtest.Memory // clients, their secrets, the audit log, signing keys
 
 	changing sync.Mutex // one change of a client at a time
@@ -61,6 +62,7 @@ type stored struct {
 	pkce, openid *packed // of a code
 	expires      time.Time
 	used         bool
+	machine      bool // beneath no grant
 }
 
 type waiting struct {
@@ -275,14 +277,11 @@ func (m *memory) pack(ctx context.Context, r fosite.Requester) (packed, error) {
 	}, err
 }
 
-// unpack makes the request that was stored, if it is still worth something.
-func (m *memory) unpack(ctx context.Context, r *rows, p packed, session fosite.Session) (fosite.Requester, error) {
+// unpack makes the request that was stored, if its client may still have it.
+func (m *memory) unpack(ctx context.Context, p packed, session fosite.Session) (fosite.Requester, error) {
 	client, err := m.GetClient(ctx, p.clientID)
 	if err != nil {
 		return nil, err
-	}
-	if _, live := r.live(p.id); !live {
-		return nil, fosite.ErrNotFound
 	}
 	// Only a session that is new is filled in.
 	if session == nil || !reflect.ValueOf(session).Elem().IsZero() {
@@ -317,6 +316,13 @@ func (m *memory) put(ctx context.Context, sig string, req fosite.Requester, kind
 		return err
 	}
 	s := stored{packed: p, expires: req.GetSession().GetExpiresAt(kind)}
+	if a, ok := req.(fosite.AccessRequester); ok && a.GetGrantTypes().ExactOne("client_credentials") {
+		if _, err := m.GetClient(ctx, p.clientID); err != nil {
+			return err
+		}
+		s.machine = true
+		return m.write(ctx, func(r *rows) error { into(r)[sig] = s; return nil })
+	}
 	subject := req.GetSession().GetSubject()
 	return m.write(ctx, func(r *rows) error {
 		g, live := r.live(p.id)
@@ -359,7 +365,10 @@ func (m *memory) get(ctx context.Context, of func(*rows) map[string]stored, sig 
 	if !ok || !s.used && !s.expires.After(time.Now()) {
 		return nil, fosite.ErrNotFound
 	}
-	req, err := m.unpack(ctx, r, s.packed, session)
+	if _, live := r.live(s.id); !live && !s.machine {
+		return nil, fosite.ErrNotFound
+	}
+	req, err := m.unpack(ctx, s.packed, session)
 	if err == nil && s.used {
 		err = used
 	}
@@ -422,7 +431,9 @@ func (r *rows) revoke(id string) {
 	if g, ok := r.grants[id]; ok {
 		g.RevokedAt = time.Now()
 		r.grants[id] = g
+		return
 	}
+	maps.DeleteFunc(r.access, func(_ string, s stored) bool { return s.machine && s.id == id })
 }
 
 // beside stores something with a code.
@@ -448,8 +459,11 @@ func (m *memory) CreatePKCERequestSession(ctx context.Context, sig string, r fos
 
 func (m *memory) GetPKCERequestSession(ctx context.Context, sig string, _ fosite.Session) (fosite.Requester, error) {
 	r := m.read()
-	if s, ok := r.codes[sig]; ok && s.pkce != nil {
-		return m.unpack(ctx, r, *s.pkce, nil)
+	if _, live := r.live(r.codes[sig].id); !live {
+		return nil, fosite.ErrNotFound
+	}
+	if s := r.codes[sig]; s.pkce != nil {
+		return m.unpack(ctx, *s.pkce, nil)
 	}
 	return nil, fosite.ErrNotFound
 }
@@ -463,7 +477,7 @@ func (m *memory) CreateOpenIDConnectSession(ctx context.Context, code string, r 
 func (m *memory) GetOpenIDConnectSession(ctx context.Context, code string, _ fosite.Requester) (fosite.Requester, error) {
 	r := m.read()
 	if s, ok := r.codes[code[strings.LastIndexByte(code, '.')+1:]]; ok && s.openid != nil {
-		return m.unpack(ctx, r, *s.openid, nil)
+		return m.unpack(ctx, *s.openid, nil)
 	}
 	return nil, openid.ErrNoSessionFound
 }
@@ -477,8 +491,12 @@ func (m *memory) CreateGrant(ctx context.Context, g oauthreg.Grant) error {
 		if _, taken := r.grants[g.ID]; taken {
 			return oauthreg.ErrConflict
 		}
+		g.ConsentID = m.savedAs(g.ConsentID)
 		if c, ok := r.consents[[2]string{g.ClientID, g.Subject}]; g.ConsentID != "" && (!ok || c.ID != g.ConsentID) {
 			return oauthreg.ErrConflict
+		}
+		if g.CreatedAt.IsZero() {
+			g.CreatedAt = time.Now()
 		}
 		r.grants[g.ID] = g
 		return nil
@@ -559,20 +577,41 @@ func (m *memory) Consent(_ context.Context, clientID, subject string) (oauthreg.
 	return oauthreg.Consent{}, oauthreg.ErrNotFound
 }
 
-func (m *memory) SaveConsent(_ context.Context, c oauthreg.Consent) (id string, err error) {
-	err = m.change(func(r *rows) error {
+// SaveConsent gives an id that follows from the two, so that it is known before
+// the commit.
+func (m *memory) SaveConsent(ctx context.Context, c oauthreg.Consent) (string, error) {
+	return m.saveConsent(ctx, unique("consent"), c)
+}
+
+// saveConsent is SaveConsent with the id that a new one gets.
+func (m *memory) saveConsent(ctx context.Context, id string, c oauthreg.Consent) (string, error) {
+	if c.CreatedAt.IsZero() {
+		c.CreatedAt = time.Now()
+	}
+	if c.LastUsedAt.IsZero() {
+		c.LastUsedAt = c.CreatedAt
+	}
+	err := m.write(ctx, func(r *rows) error {
 		key := [2]string{c.ClientID, c.Subject}
 		have, ok := r.consents[key]
 		if !ok {
-			have = oauthreg.Consent{ID: unique("consent"), ClientID: c.ClientID, Subject: c.Subject, CreatedAt: time.Now()}
+			have = oauthreg.Consent{ID: id, ClientID: c.ClientID, Subject: c.Subject, CreatedAt: c.CreatedAt}
 		}
-		have.Scopes, have.Resources = joined(have.Scopes, c.Scopes), joined(have.Resources, c.Resources)
-		have.LastUsedAt = c.LastUsedAt
+		have.Scopes, have.Resources, have.LastUsedAt = joined(have.Scopes, c.Scopes), joined(have.Resources, c.Resources), c.LastUsedAt
 		r.consents[key] = have
-		id = have.ID
+		m.saved.Store(id, have.ID)
 		return nil
 	})
-	return id, err
+	return m.savedAs(id), err
+}
+
+// savedAs is the consent that was saved under an id, which before the commit is
+// that id alone.
+func (m *memory) savedAs(id string) string {
+	if as, ok := m.saved.Load(id); ok {
+		return as.(string)
+	}
+	return id
 }
 
 func joined(a, b []string) []string {
@@ -735,6 +774,9 @@ func (m *memory) EndSession(ctx context.Context, sessionID string, at time.Time)
 		for key, member := range r.members {
 			if key[0] == sessionID {
 				delete(r.members, key)
+				if !member.ExpiresAt.After(time.Now()) {
+					continue
+				}
 				id := unique("notice")
 				r.notices[id] = notice{oauthreg.LogoutNotice{SessionMember: member, ID: id, EndedAt: at}, at}
 			}
@@ -745,14 +787,18 @@ func (m *memory) EndSession(ctx context.Context, sessionID string, at time.Time)
 
 func (m *memory) ClaimLogouts(_ context.Context, now, until time.Time, limit int) (list []oauthreg.LogoutNotice, err error) {
 	err = m.change(func(r *rows) error {
-		for id, n := range r.notices {
-			if !n.due.After(now) && len(list) < limit {
-				n.due, n.Lease = until, unique("lease")
-				r.notices[id] = n
-				list = append(list, n.LogoutNotice)
+		var due []notice
+		for _, n := range r.notices {
+			if !n.due.After(now) {
+				due = append(due, n)
 			}
 		}
-		slices.SortFunc(list, func(a, b oauthreg.LogoutNotice) int { return a.EndedAt.Compare(b.EndedAt) })
+		slices.SortFunc(due, func(a, b notice) int { return a.due.Compare(b.due) })
+		for _, n := range due[:min(limit, len(due))] {
+			n.due, n.Lease = until, unique("lease")
+			r.notices[n.ID] = n
+			list = append(list, n.LogoutNotice)
+		}
 		return nil
 	})
 	return list, err
@@ -785,14 +831,19 @@ func (m *memory) CreateInitialAccessToken(_ context.Context, t oauthreg.InitialA
 				return oauthreg.ErrConflict
 			}
 		}
-		r.permissions[string(t.Digest)] = t
+		r.permissions[string(t.Digest)] = clonePermission(t)
 		return nil
 	})
 }
 
+func clonePermission(t oauthreg.InitialAccessToken) oauthreg.InitialAccessToken {
+	t.Digest, t.Scopes, t.GrantTypes = slices.Clone(t.Digest), slices.Clone(t.Scopes), slices.Clone(t.GrantTypes)
+	return t
+}
+
 func (m *memory) InitialAccessToken(_ context.Context, digest []byte) (oauthreg.InitialAccessToken, error) {
 	if t, ok := m.read().permissions[string(digest)]; ok {
-		return t, nil
+		return clonePermission(t), nil
 	}
 	return oauthreg.InitialAccessToken{}, oauthreg.ErrNotFound
 }
@@ -814,6 +865,9 @@ func (m *memory) UseInitialAccessToken(_ context.Context, digest []byte, now tim
 
 func (m *memory) ListInitialAccessTokens(_ context.Context, offset, limit int) (list []oauthreg.InitialAccessToken, err error) {
 	list = slices.SortedFunc(maps.Values(m.read().permissions), func(a, b oauthreg.InitialAccessToken) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	for i := range list {
+		list[i] = clonePermission(list[i])
+	}
 	return window(list, offset, limit), nil
 }
 

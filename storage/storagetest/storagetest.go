@@ -11,11 +11,14 @@
 // A store that passes can take the place of package storage: it is given to
 // [oauthreg.NewRegistry], [oauthreg.OpenKeyRing] and handlers.New. The rules are about
 // single use and races (codes, refresh tokens, assertions, interactions, initial
-// access tokens), about revocation, which counts with the next read, about
-// transactions, about what is not found and what is a conflict, and about values that
-// have to come back as they were, and about the search for a part of a name. They do not look into the database: that nothing
-// that opens a door is there in clear, and how it migrates and cleans up, is the
-// store's own to test.
+// access tokens, consents), about revocation and expiry, which count with the next
+// read, about transactions, of which every write that may take part does, about
+// what is not found and what is a conflict, about values that have to come back as
+// they were, with every field, about filters, orders and pages of lists, and about
+// the search for a part of a name. Every method is called by a rule, and a store of
+// which it does nothing breaks one. The rules do not look into the database: that
+// nothing that opens a door is there in clear, and how it migrates and cleans up,
+// is the store's own to test.
 package storagetest
 
 import (

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -48,18 +50,30 @@ func (r *recorder) Error(args ...any)         { r.note(fmt.Sprint(args...)) }
 func (r *recorder) Errorf(f string, a ...any) { r.note(fmt.Sprintf(f, a...)) }
 func (r *recorder) Fatalf(f string, a ...any) { r.note(fmt.Sprintf(f, a...)); runtime.Goexit() }
 
-// broken runs every rule on what wrap makes of a store in memory and returns the
-// names of those that it breaks.
+// breaks runs a rule on what wrap makes of a store in memory and returns what it
+// says. A rule may rely on what another has found out, and panic.
+func breaks(t *testing.T, r rule, wrap func(Store) Store) []string {
+	rec := &recorder{TB: t}
+	var wg sync.WaitGroup
+	s := wrap(newMemory())
+	wg.Go(func() {
+		defer func() {
+			if p := recover(); p != nil {
+				rec.note(fmt.Sprint("panic: ", p))
+			}
+		}()
+		r.run(rec, s) // which Fatalf ends
+	})
+	wg.Wait()
+	return rec.failed
+}
+
+// broken returns the names of the rules that a store breaks.
 func broken(t *testing.T, wrap func(Store) Store) (names, texts []string) {
 	for _, r := range rules {
-		rec := &recorder{TB: t}
-		var wg sync.WaitGroup
-		s := wrap(newMemory())
-		wg.Go(func() { r.run(rec, s) }) // which Fatalf ends
-		wg.Wait()
-		if len(rec.failed) > 0 {
+		if failed := breaks(t, r, wrap); len(failed) > 0 {
 			names = append(names, r.name)
-			texts = append(texts, rec.failed...)
+			texts = append(texts, failed...)
 		}
 	}
 	return names, texts
@@ -70,7 +84,6 @@ type (
 	deadPing         struct{ Store }
 	noSingleUse      struct{ Store }
 	noReplay         struct{ Store }
-	noChallenge      struct{ Store }
 	nilForEmpty      struct{ Store }
 	zombieTokens     struct{ Store }
 	lostUpdates      struct{ Store }
@@ -109,13 +122,14 @@ type (
 	readThenRotate   struct{ Store }
 	halfCommit       struct{ Store }
 	blindFilter      struct{ Store }
-	looseConsent     struct {
+	looseConsent     struct{ Store }
+	allSignIns       struct{ Store }
+	lateSignIn       struct{ Store }
+	noChallenge      struct {
 		Store
-		left *sync.Map
+		deleted *sync.Map
 	}
-	endlessSignIn struct{ Store }
-	lateSignIn    struct{ Store }
-	sharedReads   struct {
+	sharedReads struct {
 		Store
 		first *sync.Map
 	}
@@ -155,10 +169,17 @@ func (s refreshReplay) GetRefreshTokenSession(ctx context.Context, sig string, s
 	return r, err
 }
 
-func (s noChallenge) DeletePKCERequestSession(context.Context, string) error { return nil }
+// noChallenge does as it is told.
+func (s noChallenge) DeletePKCERequestSession(_ context.Context, sig string) error {
+	s.deleted.Store(sig, true)
+	return nil
+}
 
-func (s noChallenge) GetPKCERequestSession(context.Context, string, fosite.Session) (fosite.Requester, error) {
-	return nil, fosite.ErrNotFound
+func (s noChallenge) GetPKCERequestSession(ctx context.Context, sig string, session fosite.Session) (fosite.Requester, error) {
+	if _, gone := s.deleted.Load(sig); gone {
+		return nil, fosite.ErrNotFound
+	}
+	return s.Store.GetPKCERequestSession(ctx, sig, session)
 }
 
 func (s nilForEmpty) GetAccessTokenSession(ctx context.Context, sig string, session fosite.Session) (fosite.Requester, error) {
@@ -168,11 +189,13 @@ func (s nilForEmpty) GetAccessTokenSession(ctx context.Context, sig string, sess
 	return s.Store.GetAccessTokenSession(ctx, sig, session)
 }
 
-// zombieTokens stores what is issued beneath no live grant elsewhere.
+// zombieTokens stores what is issued beneath no grant elsewhere.
 func (s zombieTokens) CreateAccessTokenSession(ctx context.Context, sig string, r fosite.Requester) error {
 	err := s.Store.CreateAccessTokenSession(ctx, sig, r)
-	if sig != "" && errors.Is(err, fosite.ErrNotFound) {
-		return nil
+	if _, known := rowsOf(s).grants[r.GetID()]; sig != "" && !known && errors.Is(err, fosite.ErrNotFound) {
+		if _, ok := r.(*fosite.Request); ok {
+			return nil
+		}
 	}
 	return err
 }
@@ -223,7 +246,7 @@ func (s exactCase) ListClients(ctx context.Context, q oauthreg.ListQuery) ([]oau
 
 func (s looseGrants) UseGrant(ctx context.Context, id string, at, expires time.Time) error {
 	err := s.Store.UseGrant(ctx, id, at, expires)
-	if errors.Is(err, oauthreg.ErrNotFound) {
+	if _, known := rowsOf(s).grants[id]; known && errors.Is(err, oauthreg.ErrNotFound) {
 		return nil
 	}
 	return err
@@ -236,50 +259,22 @@ func (s takesEmptyFilter) RevokeGrants(ctx context.Context, f oauthreg.GrantFilt
 	return s.Store.RevokeGrants(ctx, f)
 }
 
-func (s narrowConsent) Consent(ctx context.Context, clientID, subject string) (oauthreg.Consent, error) {
-	c, err := s.Store.Consent(ctx, clientID, subject)
-	c.Scopes = c.Scopes[:min(len(c.Scopes), 1)]
-	return c, err
+// narrowConsent replaces what was given before.
+func (s narrowConsent) SaveConsent(ctx context.Context, c oauthreg.Consent) (string, error) {
+	_ = under(s).write(ctx, func(r *rows) error {
+		key := [2]string{c.ClientID, c.Subject}
+		if have, ok := r.consents[key]; ok {
+			have.Scopes, have.Resources = nil, nil
+			r.consents[key] = have
+		}
+		return nil
+	})
+	return s.Store.SaveConsent(ctx, c)
 }
 
 // sameConsent names a consent by client and subject.
-func (sameConsent) name(clientID, subject string) string { return clientID + "\x00" + subject }
-
 func (s sameConsent) SaveConsent(ctx context.Context, c oauthreg.Consent) (string, error) {
-	_, err := s.Store.SaveConsent(ctx, c)
-	return s.name(c.ClientID, c.Subject), err
-}
-
-func (s sameConsent) Consent(ctx context.Context, clientID, subject string) (oauthreg.Consent, error) {
-	c, err := s.Store.Consent(ctx, clientID, subject)
-	c.ID = s.name(clientID, subject)
-	return c, err
-}
-
-func (s sameConsent) CreateGrant(ctx context.Context, g oauthreg.Grant) error {
-	if g.ConsentID != "" {
-		c, err := s.Store.Consent(ctx, g.ClientID, g.Subject)
-		if err != nil {
-			return oauthreg.ErrConflict
-		}
-		g.ConsentID = c.ID
-	}
-	return s.Store.CreateGrant(ctx, g)
-}
-
-func (s sameConsent) Grant(ctx context.Context, id string) (oauthreg.Grant, error) {
-	g, err := s.Store.Grant(ctx, id)
-	if g.ConsentID != "" {
-		g.ConsentID = s.name(g.ClientID, g.Subject)
-	}
-	return g, err
-}
-
-func (s sameConsent) RevokeConsents(ctx context.Context, f oauthreg.GrantFilter) (int, error) {
-	if clientID, subject, ok := strings.Cut(f.ID, "\x00"); ok {
-		f.ID, f.ClientID, f.Subject = "", clientID, subject
-	}
-	return s.Store.RevokeConsents(ctx, f)
+	return under(s).saveConsent(ctx, c.ClientID+" "+c.Subject, c)
 }
 
 // unusedConsent does not look at the grants beneath.
@@ -296,7 +291,9 @@ func (s anyBrowser) Interaction(ctx context.Context, handle, _ string) (oauthreg
 }
 
 func (s endless) CreateInteraction(ctx context.Context, i oauthreg.Interaction) error {
-	i.ExpiresAt = i.ExpiresAt.Add(24 * time.Hour)
+	if i.ExpiresAt.Before(time.Now()) {
+		i.ExpiresAt = time.Now().Add(time.Hour)
+	}
 	return s.Store.CreateInteraction(ctx, i)
 }
 
@@ -337,15 +334,17 @@ func (s doubleNotice) EndSession(ctx context.Context, sessionID string, at time.
 // greedyClaims does not settle what was claimed.
 func (greedyClaims) LogoutDelivered(context.Context, oauthreg.LogoutNotice) error { return nil }
 
-var keyNumber atomic.Int64
-
+// manyKeys makes changes of what was there a moment ago.
 func (s manyKeys) UpdateSigningKeys(ctx context.Context, change func([]oauthreg.SigningKey) (add, replace []oauthreg.SigningKey, err error)) error {
+	before, err := s.SigningKeys(ctx)
+	if err != nil {
+		return err
+	}
+	for began := time.Now(); time.Since(began) < time.Millisecond; {
+		runtime.Gosched()
+	}
 	return s.Store.UpdateSigningKeys(ctx, func([]oauthreg.SigningKey) (add, replace []oauthreg.SigningKey, err error) {
-		add, replace, err = change(nil)
-		for i := range add {
-			add[i].KeyID = fmt.Sprint(add[i].KeyID, "-", keyNumber.Add(1))
-		}
-		return add, replace, err
+		return change(before)
 	})
 }
 
@@ -395,13 +394,13 @@ func (s takenTwice) InsertClient(ctx context.Context, rec oauthreg.Record, audit
 	return err
 }
 
-// keepsDeleted suspends what should go.
+// keepsDeleted forgets about consents.
 func (s keepsDeleted) DeleteClient(ctx context.Context, ref oauthreg.Ref, describe func(oauthreg.Record) (oauthreg.AuditRecord, error)) error {
-	return s.UpdateClient(ctx, ref, func(rec *oauthreg.Record) (*oauthreg.AuditRecord, error) {
-		audit, err := describe(*rec)
-		rec.Client.SuspendedAt = time.Now()
-		return &audit, err
-	})
+	consents := rowsOf(s).consents
+	if err := s.Store.DeleteClient(ctx, ref, describe); err != nil {
+		return err
+	}
+	return under(s).change(func(r *rows) error { r.consents = consents; return nil })
 }
 
 func (s servesSuspended) GetClient(ctx context.Context, id string) (fosite.Client, error) {
@@ -445,31 +444,50 @@ func (s lateCode) InvalidateAuthorizeCodeSession(ctx context.Context, sig string
 	return err
 }
 
-func (noNonce) GetOpenIDConnectSession(context.Context, string, fosite.Requester) (fosite.Requester, error) {
-	return nil, fosite.ErrNotFound
+// noNonce forgets it with the exchange.
+func (s noNonce) GetOpenIDConnectSession(ctx context.Context, code string, r fosite.Requester) (fosite.Requester, error) {
+	if rowsOf(s).codes[code[strings.LastIndexByte(code, '.')+1:]].used {
+		return nil, fosite.ErrNotFound
+	}
+	return s.Store.GetOpenIDConnectSession(ctx, code, r)
 }
 
-// lateToken prolongs tokens.
+// lateToken prolongs tokens that have ended.
 func (s lateToken) CreateAccessTokenSession(ctx context.Context, sig string, r fosite.Requester) error {
-	q := *r.(*fosite.Request)
-	q.Session = q.Session.Clone()
-	q.Session.SetExpiresAt(fosite.AccessToken, time.Now().Add(time.Hour))
-	return s.Store.CreateAccessTokenSession(ctx, sig, &q)
+	return s.Store.CreateAccessTokenSession(ctx, sig, prolonged(r, fosite.AccessToken))
+}
+
+// prolonged is a request of which a token that has ended has not.
+func prolonged(r fosite.Requester, kind fosite.TokenType) fosite.Requester {
+	q, ok := r.(*fosite.Request)
+	if !ok || q.Session.GetExpiresAt(kind).After(time.Now()) {
+		return r
+	}
+	late := *q
+	late.Session = q.Session.Clone()
+	late.Session.SetExpiresAt(kind, time.Now().Add(time.Hour))
+	return &late
 }
 
 // halfRevocation ends no access tokens.
-func (halfRevocation) RevokeRefreshToken(context.Context, string) error { return nil }
+func (s halfRevocation) RevokeRefreshToken(ctx context.Context, id string) error {
+	return under(s).write(ctx, func(r *rows) error {
+		maps.DeleteFunc(r.refresh, func(_ string, token stored) bool { return token.id == id })
+		return nil
+	})
+}
 
 // checkThenIssue looks at the grant first, and issues later.
 func (s checkThenIssue) CreateAccessTokenSession(ctx context.Context, sig string, r fosite.Requester) error {
 	if _, err := s.Grant(ctx, r.GetID()); err != nil {
 		return s.Store.CreateAccessTokenSession(ctx, sig, r)
 	}
-	for began := time.Now(); time.Since(began) < 20*time.Millisecond; runtime.Gosched() {
-		if _, err := s.Grant(ctx, r.GetID()); err != nil {
-			s.zombies.Store(sig, r)
-			return nil
-		}
+	for began := time.Now(); time.Since(began) < 20*time.Millisecond; {
+		runtime.Gosched()
+	}
+	if _, err := s.Grant(ctx, r.GetID()); err != nil {
+		s.zombies.Store(sig, r)
+		return nil
 	}
 	return s.Store.CreateAccessTokenSession(ctx, sig, r)
 }
@@ -482,15 +500,19 @@ func (s checkThenIssue) GetAccessTokenSession(ctx context.Context, sig string, s
 }
 
 // readThenRotate looks whether the token was used, and marks it later.
-func (s readThenRotate) RotateRefreshToken(_ context.Context, id, sig string) error {
-	if _, err := s.GetRefreshTokenSession(context.Background(), sig, nil); err != nil {
+func (s readThenRotate) RotateRefreshToken(ctx context.Context, _, sig string) error {
+	if _, err := s.GetRefreshTokenSession(ctx, sig, nil); err != nil {
 		return err
 	}
-	time.Sleep(time.Millisecond)
-	if err := s.Store.RotateRefreshToken(context.Background(), id, sig); !errors.Is(err, fosite.ErrInactiveToken) {
-		return err
+	for began := time.Now(); time.Since(began) < time.Millisecond; {
+		runtime.Gosched()
 	}
-	return nil
+	return under(s).write(ctx, func(r *rows) error {
+		token := r.refresh[sig]
+		token.used = true
+		r.refresh[sig] = token
+		return nil
+	})
 }
 
 // halfCommit keeps the access tokens of a transaction that fails.
@@ -521,35 +543,43 @@ func (s blindFilter) ListGrants(ctx context.Context, f oauthreg.GrantFilter, off
 	return s.Store.ListGrants(ctx, f, offset, limit)
 }
 
-// looseConsent leaves the grants beneath a consent that is revoked.
+// looseConsent revokes grants too that stand on none.
 func (s looseConsent) RevokeConsents(ctx context.Context, f oauthreg.GrantFilter) (int, error) {
-	if f != (oauthreg.GrantFilter{}) {
-		list, _, err := s.ListGrants(ctx, f, 0, 0)
-		if err != nil {
-			return 0, err
-		}
-		for _, g := range list {
-			if g.ConsentID != "" {
-				s.left.Store(g.ID, g)
-			}
-		}
+	n, err := s.Store.RevokeConsents(ctx, f)
+	if err == nil {
+		_, err = s.RevokeGrants(ctx, f)
 	}
-	return s.Store.RevokeConsents(ctx, f)
+	return n, err
 }
 
-func (s looseConsent) Grant(ctx context.Context, id string) (oauthreg.Grant, error) {
-	if g, ok := s.left.Load(id); ok {
-		return g.(oauthreg.Grant), nil
-	}
-	return s.Store.Grant(ctx, id)
+// allSignIns ends all at once.
+func (s allSignIns) EndLoginSession(ctx context.Context, sessionID string) error {
+	return under(s).write(ctx, func(r *rows) error {
+		if slices.ContainsFunc(slices.Collect(maps.Values(r.sessions)), func(l oauthreg.LoginSession) bool { return l.SessionID == sessionID }) {
+			clear(r.sessions)
+		}
+		return nil
+	})
 }
-
-func (endlessSignIn) EndLoginSession(context.Context, string) error { return nil }
 
 func (s lateSignIn) CreateLoginSession(ctx context.Context, l oauthreg.LoginSession) error {
-	l.IdleExpiresAt = l.ExpiresAt
+	if l.IdleExpiresAt.Before(time.Now()) {
+		l.IdleExpiresAt = l.ExpiresAt
+	}
 	return s.Store.CreateLoginSession(ctx, l)
 }
+
+// under is the store in memory beneath broken ones.
+func under(s any) *memory {
+	for {
+		if m, ok := s.(*memory); ok {
+			return m
+		}
+		s = reflect.ValueOf(s).FieldByName("Store").Interface()
+	}
+}
+
+func rowsOf(s any) *rows { return under(s).read() }
 
 // A store that breaks one rule fails that rule and no other.
 func TestBrokenStores(t *testing.T) {
@@ -558,7 +588,7 @@ func TestBrokenStores(t *testing.T) {
 		"CodeIsUsedOnce":                  func(s Store) Store { return noSingleUse{s} },
 		"UsedCodeIsTold":                  func(s Store) Store { return noReplay{s} },
 		"UsedRefreshTokenIsTold":          func(s Store) Store { return refreshReplay{s} },
-		"ChallengeStaysWithCode":          func(s Store) Store { return noChallenge{s} },
+		"ChallengeStaysWithCode":          func(s Store) Store { return noChallenge{s, new(sync.Map)} },
 		"EmptySignatureIsNotFound":        func(s Store) Store { return nilForEmpty{s} },
 		"TokenNeedsGrant":                 func(s Store) Store { return zombieTokens{s} },
 		"ClientChangesAreNotLost":         func(s Store) Store { return lostUpdates{s} },
@@ -599,10 +629,11 @@ func TestBrokenStores(t *testing.T) {
 		"RefreshTokenIsUsedOnce":          func(s Store) Store { return readThenRotate{s} },
 		"TransactionIsWhole":              func(s Store) Store { return halfCommit{s} },
 		"FiltersSelect":                   func(s Store) Store { return blindFilter{s} },
-		"RevokedConsentEndsGrants":        func(s Store) Store { return looseConsent{s, new(sync.Map)} },
-		"SignInSessionEnds":               func(s Store) Store { return endlessSignIn{s} },
+		"RevokedConsentEndsGrants":        func(s Store) Store { return looseConsent{s} },
+		"SignInSessionEnds":               func(s Store) Store { return allSignIns{s} },
 		"SignInSessionExpires":            func(s Store) Store { return lateSignIn{s} },
 	}
+	maps.Copy(stores, brokenValues)
 	for _, r := range rules {
 		if stores[r.name] == nil {
 			t.Errorf("no store breaks the rule %s", r.name)
@@ -612,6 +643,13 @@ func TestBrokenStores(t *testing.T) {
 		t.Run(want, func(t *testing.T) {
 			if names, texts := broken(t, wrap); !slices.Equal(names, []string{want}) {
 				t.Errorf("got %v broken, want %s alone: %q", names, want, texts)
+			}
+		})
+	}
+	for what, b := range brokenFurther {
+		t.Run(what, func(t *testing.T) {
+			if names, texts := broken(t, b.wrap); !slices.Equal(names, b.rules) {
+				t.Errorf("got %v broken, want %v: %q", names, b.rules, texts)
 			}
 		})
 	}
