@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/go-sql-driver/mysql"
@@ -328,11 +329,12 @@ const defaultPrefix = "oauthreg_"
 var prefixRule = regexp.MustCompile(`^[a-z][a-z0-9_]{0,23}$`)
 
 // statements turns this package's SQL into that of one database and prefix,
-// remembering what it made: the set of texts is small.
+// remembering what it made.
 type statements struct {
 	d      *dialect
 	prefix string
-	done   sync.Map // string -> string
+	done   sync.Map     // string -> string
+	made   atomic.Int64 // how many are in done, about
 
 	telemetry *telemetry // nil: none
 }
@@ -345,6 +347,10 @@ func newStatements(d *dialect, cfg *Config) (*statements, error) {
 	return &statements{d: d, prefix: cfg.TablePrefix, telemetry: t}, nil
 }
 
+// maxTexts bounds the texts that are remembered. The store's own are about 200;
+// those of listings vary with their filters and limits, in any number.
+const maxTexts = 1024
+
 func (t *statements) of(query string) string {
 	if t.prefix == defaultPrefix && t.d.rewrite == nil {
 		return query
@@ -355,6 +361,10 @@ func (t *statements) of(query string) string {
 	q := strings.ReplaceAll(query, defaultPrefix, t.prefix)
 	if t.d.rewrite != nil {
 		q = t.d.rewrite(q)
+	}
+	if t.made.Add(1) > maxTexts {
+		t.done.Clear()
+		t.made.Store(1)
 	}
 	t.done.Store(query, q)
 	return q
