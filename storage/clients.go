@@ -208,6 +208,7 @@ func (s *Store) ListClients(ctx context.Context, q oauthreg.ListQuery) ([]oauthr
 	var refs []clientRef
 	total := -1
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		refs, total = nil, -1
 		limit, offset := page(q.Limit), max(q.Offset, 0)
 		if found, ok, err := s.searchNames(ctx, c, q, all); err != nil {
 			return err
@@ -280,7 +281,9 @@ func (s *Store) clientsOf(ctx context.Context, doing string, refs []clientRef) (
 	cleared := s.records.mark()
 	var fresh []*knownClient
 	for some := range lists(missing) {
+		before := len(fresh)
 		err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+			fresh = fresh[:before]
 			return c.each(ctx, "SELECT "+storedColumns+" FROM oauthreg_clients WHERE id IN ("+marks(len(some))+")", some, func(scan func(...any) error) error {
 				stored, err := scanClient(scan)
 				if err != nil {

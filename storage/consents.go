@@ -154,6 +154,7 @@ func (s *Store) ListConsents(ctx context.Context, f oauthreg.GrantFilter, offset
 	var consents []oauthreg.Consent
 	total := 0
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		consents = nil
 		if _, err := c.one(ctx, "SELECT COUNT(*) FROM oauthreg_consents k"+w.sql(), w.args, &total); err != nil {
 			return err
 		}

@@ -62,9 +62,11 @@
 // nothing is issued, or after, and ends it.
 //
 // Deadlocks, serialization failures and connections that break are met by
-// running the transaction again, up to ten times within 3 seconds. A commit of
+// running the transaction again, up to ten times within 3 seconds; so are reads
+// that a server, or a host's database, gives up under contention. A commit of
 // which nobody can say whether it happened is not repeated; it is
-// [oauthreg.ErrUnavailable] as well, although it may have been made.
+// [oauthreg.ErrUnavailable] as well, although it may have been made. The end of
+// the caller's context ends statements and waits, but never a commit.
 //
 // Texts that a database does not take (PostgreSQL: invalid UTF-8 and the
 // character NUL; MySQL: invalid UTF-8) are not found, and are an error when they

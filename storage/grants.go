@@ -196,6 +196,7 @@ func (s *Store) ListGrants(ctx context.Context, f oauthreg.GrantFilter, offset, 
 	var grants []oauthreg.Grant
 	total := 0
 	err := s.read(ctx, "list grants", func(ctx context.Context, c conn) error {
+		grants = nil
 		if _, err := c.one(ctx, "SELECT COUNT(*) FROM oauthreg_grants g"+w.sql(), w.args, &total); err != nil {
 			return err
 		}

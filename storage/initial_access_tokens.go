@@ -68,6 +68,7 @@ func (s *Store) ListInitialAccessTokens(ctx context.Context, offset, limit int) 
 func (s *Store) initialTokens(ctx context.Context, doing, tail string, args ...any) ([]oauthreg.InitialAccessToken, error) {
 	var found []oauthreg.InitialAccessToken
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		found = nil
 		return c.each(ctx, "SELECT "+initialTokenColumns+" FROM oauthreg_initial_access_tokens"+tail, args, func(scan func(...any) error) error {
 			t, err := scanInitialToken(scan)
 			found = append(found, t)

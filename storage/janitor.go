@@ -127,6 +127,7 @@ func (s *Store) sweepGrants(ctx context.Context, batch int, gone map[string]int6
 func (s *Store) keysOf(ctx context.Context, query string, args []any) ([]any, error) {
 	var keys []any
 	err := s.db.read(ctx, func(ctx context.Context, c conn) error {
+		keys = nil
 		return c.each(ctx, query, args, func(scan func(...any) error) error {
 			var key any
 			err := scan(&key)

@@ -33,6 +33,7 @@ func (s *Store) signingKeys(ctx context.Context) ([]oauthreg.SigningKey, int64, 
 	var keys []oauthreg.SigningKey
 	var changes int64
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		keys = nil
 		// First the count: if a change comes between the two statements, the
 		// count is too low and a write that goes by it fails.
 		if _, err := c.one(ctx, "SELECT n FROM oauthreg_counters WHERE name = ?", []any{keyChanges}, &changes); err != nil {
