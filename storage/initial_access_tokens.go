@@ -44,7 +44,8 @@ func (s *Store) CreateInitialAccessToken(ctx context.Context, t oauthreg.Initial
 }
 
 // InitialAccessToken finds a token by digest; see
-// [oauthreg.InitialAccessTokenStore]. Tokens are kept until they are deleted.
+// [oauthreg.InitialAccessTokenStore]. Tokens are kept until they are deleted, or
+// until [Store.Sweep] finds that they have ended long ago.
 func (s *Store) InitialAccessToken(ctx context.Context, digest []byte) (oauthreg.InitialAccessToken, error) {
 	if len(digest) == 0 {
 		return oauthreg.InitialAccessToken{}, oauthreg.ErrNotFound
