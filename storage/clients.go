@@ -40,14 +40,17 @@ func (s *Store) InsertClient(ctx context.Context, rec oauthreg.Record, audit oau
 		return explain(doing, err)
 	}
 	defer s.counts.added.Add(1) // whatever the outcome
-	old := s.mayBeInBlock(rec.Client.ID)
 	return s.write(ctx, doing, func(ctx context.Context, c conn) error {
+		old, err := s.mayBeInBlock(ctx, c, rec.Client.ID)
+		if err != nil {
+			return err
+		}
 		if old {
 			if err := countClientChange(ctx, c); err != nil {
 				return err
 			}
 		}
-		_, err := c.exec(ctx, "INSERT INTO oauthreg_clients (id, client_id, incarnation, revision, "+clientColumns+") VALUES (?, ?, ?, 1, "+marks(len(row))+")",
+		_, err = c.exec(ctx, "INSERT INTO oauthreg_clients (id, client_id, incarnation, revision, "+clientColumns+") VALUES (?, ?, ?, 1, "+marks(len(row))+")",
 			append([]any{rec.Client.ID, rec.Client.ClientID, incarnation}, row...)...)
 		if err == nil && old {
 			err = openNameBlock(ctx, c, rec.Client.ID)
