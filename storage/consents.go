@@ -67,7 +67,8 @@ func (s *Store) Consent(ctx context.Context, clientID, subject string) (oauthreg
 
 // SaveConsent adds or widens; see [oauthreg.GrantStore]. The id follows from
 // the client and the subject (k.ID is ignored), so it is known in a transaction
-// too and is the same when a revoked consent is given again.
+// too and is the same when a revoked consent is given again. [oauthreg.ErrNotFound]
+// if there is none yet, and no such client or a suspended one.
 func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, error) {
 	const doing = "save consent"
 	if k.ClientID == "" || k.Subject == "" {
@@ -89,10 +90,11 @@ func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, er
 	if err != nil {
 		return "", explain(doing, err)
 	}
+	from, holder := s.fromHolder(k.ClientID)
 	err = s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, `INSERT INTO oauthreg_consents (id, client_id, subject, scopes, resources, created_at, last_used_at, uses)
-			VALUES (?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING`,
-			id, k.ClientID, k.Subject, scopes, resources, micros(k.CreatedAt), micros(k.LastUsedAt))
+			SELECT ?, c.id, ?, ?, ?, ?, ?, 0`+from+onConflict,
+			append([]any{id, k.Subject, scopes, resources, micros(k.CreatedAt), micros(k.LastUsedAt)}, holder...)...)
 		if err != nil || n == 1 {
 			return err
 		}
@@ -102,8 +104,15 @@ func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, er
 		if err != nil {
 			return err
 		}
-		if !found { // revoked between the two statements, where that can be
-			return oauthreg.ErrConflict
+		if !found {
+			var one int
+			there, err := c.one(ctx, "SELECT 1"+from, holder, &one)
+			if err == nil && there { // revoked between the two statements, where that can be
+				err = oauthreg.ErrConflict
+			} else if err == nil {
+				err = fmt.Errorf("%w: %w", errNoClient, oauthreg.ErrNotFound)
+			}
+			return err
 		}
 		var have oauthreg.Consent
 		if err := readLists(haveScopes, &have.Scopes, haveResources, &have.Resources); err != nil {

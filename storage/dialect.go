@@ -44,6 +44,9 @@ type dialect struct {
 	// forUpdate ends a SELECT whose rows stay locked until the transaction
 	// ends; empty where writers exclude each other anyway.
 	forUpdate string
+	// forShare ends a SELECT whose rows are not deleted until the transaction ends,
+	// by which others are not hindered otherwise.
+	forShare string
 	// tableExists selects one row when the table of the bound name exists.
 	tableExists string
 	// tableOptions ends the CREATE TABLE that Migrate itself makes.
@@ -98,6 +101,7 @@ var dialects = map[string]*dialect{
 			return "get_bit(" + column + ", ?) = 1", []any{int64(bit)}
 		},
 		forUpdate:   " FOR UPDATE",
+		forShare:    " FOR KEY SHARE",
 		tableExists: "SELECT 1 WHERE to_regclass(?) IS NOT NULL",
 		lock:        postgresLock,
 		server:      true,
@@ -125,6 +129,7 @@ var dialects = map[string]*dialect{
 			return "ORD(SUBSTR(" + column + ", ?, 1)) & ? > 0", []any{int64(bit/8 + 1), int64(1) << (bit % 8)}
 		},
 		forUpdate:      " FOR UPDATE",
+		forShare:       " LOCK IN SHARE MODE",
 		tableExists:    "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?",
 		tableOptions:   " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
 		lock:           mysqlLock,
@@ -215,10 +220,12 @@ func yieldingByKey(query string) string {
 	if !strings.HasSuffix(query, onConflict) {
 		return query
 	}
-	_, columns, _ := strings.Cut(query, "(")
+	into, columns, _ := strings.Cut(query, "(")
 	column, _, _ := strings.Cut(columns, ",")
+	// With the table's name: what is selected from may have such a column too.
+	table := strings.TrimSpace(strings.TrimPrefix(into, "INSERT INTO "))
 	return fmt.Sprintf("%s ON DUPLICATE KEY UPDATE %[2]s = IF(LAST_INSERT_ID(%[3]d) = 0, %[2]s, %[2]s)",
-		strings.TrimSuffix(query, onConflict), strings.TrimSpace(column), insertYielded)
+		strings.TrimSuffix(query, onConflict), table+"."+strings.TrimSpace(column), insertYielded)
 }
 
 // insertYielded is the insert id of an insert that yielded. No table has

@@ -36,7 +36,9 @@
 // A code or a token is worth something only while its grant lives and its
 // client exists and is not suspended. The grant is looked at in the query that
 // reads it, so revoking one takes effect with the next read. So does suspending
-// a client with the same Store; see [Config.ClientCacheAge] for another.
+// a client with the same Store; see [Config.ClientCacheAge] for another. No grant,
+// code or consent is made for a client that was deleted while the request was under
+// way: it would come alive with the next client of that id.
 //
 // What methods return is the caller's own: nothing is shared with other
 // callers but [Client], which is immutable.

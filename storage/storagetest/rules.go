@@ -707,7 +707,8 @@ func grantEnds(t testing.TB, s Store) {
 }
 
 func emptyFilterRevokesNothing(t testing.TB, s Store) {
-	id := grant(t, s, oauthreg.Grant{ClientID: "k", Subject: "alice"})
+	k, _ := client(t, s)
+	id := grant(t, s, oauthreg.Grant{ClientID: k.ID, Subject: "alice"})
 	if _, err := s.RevokeGrants(t.Context(), oauthreg.GrantFilter{}); err == nil {
 		t.Error("RevokeGrants took an empty filter")
 	}
@@ -751,16 +752,17 @@ func filtersSelect(t testing.TB, s Store) {
 }
 
 func consentWidens(t testing.TB, s Store) {
+	k, _ := client(t, s)
 	var mu sync.Mutex
 	ids := map[string]bool{}
 	all(t, callers, func(i int) error {
-		id, err := s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: "k", Subject: "alice", Scopes: []string{"same", fmt.Sprint(i)}})
+		id, err := s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: k.ID, Subject: "alice", Scopes: []string{"same", fmt.Sprint(i)}})
 		mu.Lock()
 		defer mu.Unlock()
 		ids[id] = true
 		return err
 	})
-	got, err := s.Consent(t.Context(), "k", "alice")
+	got, err := s.Consent(t.Context(), k.ID, "alice")
 	must(t, err)
 	if len(got.Scopes) != callers+1 || len(ids) != 1 || !ids[got.ID] {
 		t.Errorf("got %d scopes in %d consents, want %d in one", len(got.Scopes), len(ids), callers+1)
@@ -768,16 +770,17 @@ func consentWidens(t testing.TB, s Store) {
 }
 
 func revokedConsentEndsGrants(t testing.TB, s Store) {
-	consent, err := s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: "k", Subject: "alice", Scopes: []string{"a"}})
+	k, _ := client(t, s)
+	consent, err := s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: k.ID, Subject: "alice", Scopes: []string{"a"}})
 	must(t, err)
-	id := grant(t, s, oauthreg.Grant{ClientID: "k", Subject: "alice", ConsentID: consent})
-	without := grant(t, s, oauthreg.Grant{ClientID: "k", Subject: "alice"})
-	n, err := s.RevokeConsents(t.Context(), oauthreg.GrantFilter{ClientID: "k", Subject: "alice"})
+	id := grant(t, s, oauthreg.Grant{ClientID: k.ID, Subject: "alice", ConsentID: consent})
+	without := grant(t, s, oauthreg.Grant{ClientID: k.ID, Subject: "alice"})
+	n, err := s.RevokeConsents(t.Context(), oauthreg.GrantFilter{ClientID: k.ID, Subject: "alice"})
 	must(t, err)
 	if n != 1 {
 		t.Errorf("got %d consents revoked, want 1", n)
 	}
-	_, err = s.Consent(t.Context(), "k", "alice")
+	_, err = s.Consent(t.Context(), k.ID, "alice")
 	want(t, "the consent", err, oauthreg.ErrNotFound)
 	_, err = s.Grant(t.Context(), id)
 	want(t, "the grant on it", err, oauthreg.ErrNotFound)
