@@ -27,7 +27,8 @@
 // request forms, pending requests and private keys are sealed with
 // [Config.EncryptionKeys], bound to the row they stand in. Of a request's form
 // every parameter that carries a credential is dropped before it is stored. To
-// change the key, put another one first and run [Store.Reencrypt].
+// change the key, put another one first and run [Store.Reencrypt]; see also
+// [Store.CheckEncryptionKeys].
 //
 // What is sealed has a version in front: requests in a compact binary form,
 // sessions in their own, or as JSON where they have none. A newer version of this
