@@ -180,8 +180,7 @@ func (p *passwordSignIn) chosen(w http.ResponseWriter, r *http.Request) error {
 	}
 	p.s.setAccounts(w, r, rest)
 	p.s.setSession(w, accounts[at].handle, accounts[at].username)
-	p.s.redirect(w, r, step.ReturnTo)
-	return nil
+	return p.goOn(w, r, step, &accounts[at].Login, nil)
 }
 
 // signOutAccount ends one session of this browser and tells its clients; the

@@ -23,9 +23,6 @@ func (s *Server) accountRoutes(page func(path, name string, e endpoint, methods 
 	}
 }
 
-// maxApps bounds how many apps the account page shows.
-const maxApps = 200
-
 // account serves GET /account: the apps the user allowed, newest first, and the
 // sessions they have. Whoever is not signed in is sent to sign in.
 func (s *Server) account(w http.ResponseWriter, r *http.Request) error {
@@ -61,17 +58,24 @@ func (s *Server) setAccountHeaders(h http.Header) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 }
 
-// AuthorizedApps is what the user allowed, newest first and at most 200, with the
-// clients' names as they are now: for a host that lists them on a page of its
-// own. A client that is gone has no name; what was allowed to it can still go.
+// AuthorizedApps is all that the user allowed, newest first, with the clients'
+// names as they are now: for a host that lists them on a page of its own. A client
+// that is gone has no name; what was allowed to it can still go.
 func (s *Server) AuthorizedApps(ctx context.Context, subject string) ([]AuthorizedApp, error) {
-	consents, _, err := s.store.ListConsents(ctx, oauthreg.GrantFilter{Subject: subject}, 0, maxApps)
-	if err != nil {
-		return nil, err
+	const atOnce = 1000
+	var consents []oauthreg.Consent
+	for {
+		some, total, err := s.ListConsents(ctx, oauthreg.GrantFilter{Subject: subject}, len(consents), atOnce)
+		if err != nil {
+			return nil, err
+		}
+		if consents = append(consents, some...); len(consents) >= total || len(some) == 0 {
+			break
+		}
 	}
 	apps := make([]AuthorizedApp, 0, len(consents))
 	for _, c := range consents {
-		app := AuthorizedApp{ConsentID: c.ID, Resources: c.Resources, Since: c.CreatedAt, LastUsedAt: c.LastUsedAt}
+		app := AuthorizedApp{ConsentID: c.ID, Resources: c.Resources, Since: c.CreatedAt, LastUsedAt: c.LastIssuedAt}
 		client, err := s.reg.Get(ctx, oauthreg.ByID(c.ClientID))
 		switch {
 		case err == nil:
@@ -141,6 +145,98 @@ func (s *Server) RevokeApp(ctx context.Context, subject, consentID string) error
 	}
 	_, err = s.revokeConsents(ctx, f, e)
 	return err
+}
+
+// checkFilter refuses what would select everything by mistake.
+func checkFilter(f oauthreg.GrantFilter) error {
+	switch {
+	case f == oauthreg.GrantFilter{}:
+		return errors.New("handlers: the filter is empty, which would select everything")
+	case f.SessionID != "":
+		return errors.New("handlers: consents belong to no session; the filter has one")
+	}
+	return nil
+}
+
+// ListConsents is what users allowed clients, remembered, newest first: at most
+// limit (1 to 1000, 100 when it is 0) after skipping offset, and how many f selects
+// in all. The management API calls them grants. f is not empty; its ClientID is
+// [oauthreg.Client.ID], not the client_id. First-party clients have none, as they do
+// not ask.
+func (s *Server) ListConsents(ctx context.Context, f oauthreg.GrantFilter, offset, limit int) ([]oauthreg.Consent, int, error) {
+	if err := checkFilter(f); err != nil {
+		return nil, 0, err
+	}
+	return s.store.ListConsents(ctx, f, offset, limit)
+}
+
+// GetConsent is the consent of that id; [oauthreg.ErrNotFound] when there is none.
+func (s *Server) GetConsent(ctx context.Context, id string) (oauthreg.Consent, error) {
+	if id == "" || !isPlain(id) {
+		return oauthreg.Consent{}, oauthreg.ErrNotFound
+	}
+	return s.findConsent(ctx, oauthreg.GrantFilter{ID: id})
+}
+
+// findConsent is the consent that f selects by its id.
+func (s *Server) findConsent(ctx context.Context, f oauthreg.GrantFilter) (oauthreg.Consent, error) {
+	found, _, err := s.store.ListConsents(ctx, f, 0, 1)
+	if err != nil {
+		return oauthreg.Consent{}, err
+	}
+	if len(found) == 0 {
+		return oauthreg.Consent{}, oauthreg.ErrNotFound
+	}
+	return found[0], nil
+}
+
+// RevokeConsent takes back one consent, whoever gave it, with every token that came
+// of it; [oauthreg.ErrNotFound] when there is none of that id. [Server.RevokeApp] is
+// for the user who gave it.
+func (s *Server) RevokeConsent(ctx context.Context, id string) error {
+	if id == "" || !isPlain(id) {
+		return oauthreg.ErrNotFound
+	}
+	f := oauthreg.GrantFilter{ID: id}
+	e, err := s.ofConsent(ctx, f)
+	if err != nil {
+		return err
+	}
+	n, err := s.revokeConsents(ctx, f, e)
+	if err == nil && n == 0 {
+		return oauthreg.ErrNotFound
+	}
+	return err
+}
+
+// Revoked tells what [Server.RevokeConsents] took back.
+type Revoked struct {
+	// Consents is how many consents are gone, with every grant beneath them.
+	Consents int
+	// Grants is how many live grants ended that stood on no consent: those of
+	// first-party clients, which ask for none.
+	Grants int
+}
+
+// RevokeConsents takes back all that f selects: what a user allowed anybody, what
+// anybody allowed a client, or those of the clients of an organization or project.
+// Every code and token that came of it is worth nothing, also those of first-party
+// clients, which ask for no consent. f is as for [Server.ListConsents]; that it is
+// empty is an error.
+func (s *Server) RevokeConsents(ctx context.Context, f oauthreg.GrantFilter) (done Revoked, err error) {
+	if err = checkFilter(f); err != nil {
+		return done, err
+	}
+	e := oauthreg.Event{Subject: f.Subject, OrgID: f.OrgID, ProjectID: f.ProjectID}
+	if f.ClientID != "" {
+		if err = s.aboutID(ctx, &e, f.ClientID); err != nil {
+			return done, err
+		}
+	}
+	if done.Consents, err = s.revokeConsents(ctx, f, e); err == nil {
+		done.Grants, err = s.revokeGrants(ctx, f, e)
+	}
+	return done, err
 }
 
 // accountEndSession serves POST /account/sessions/end: it ends a session of the

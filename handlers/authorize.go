@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -36,20 +37,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if repeated == nil && (form.Has("request") || form.Has("request_uri")) {
-		signed, err := s.requestParameters(r.Context(), client, form)
-		if err != nil {
-			// Nothing is verified, so the parameters beside the object say where
-			// a refusal goes.
-			p, oerr := answerTo(client, form)
-			if oerr != nil {
-				return oerr
-			}
-			return s.answerError(w, r, p, toOAuth(err))
-		}
-		form = signed
-	}
-	p, oerr := s.permitRequest(client, form, repeated)
+	p, oerr := s.permitRequest(r.Context(), client, form, repeated, s.requestDocument)
 	switch {
 	case oerr == nil:
 	case p == nil:
@@ -70,10 +58,24 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	return s.advance(w, r, client, p, nil)
 }
 
-// permitRequest decides about the parameters of a request. With an error, the
-// parameters say where it goes; without them it is for a page. repeated is what
-// stood more than once.
-func (s *Server) permitRequest(c *oauthreg.Client, form url.Values, repeated *repeatedError) (*authorizeParams, *Error) {
+// permitRequest decides about the parameters of a request, those of its request
+// object if it has one; fetch gets an object from a registered place. With an
+// error, the parameters say where it goes; without them it is for a page.
+// repeated is what stood more than once.
+func (s *Server) permitRequest(ctx context.Context, c *oauthreg.Client, form url.Values, repeated *repeatedError, fetch fetchObject) (*authorizeParams, *Error) {
+	if repeated == nil && (form.Has("request") || form.Has("request_uri")) {
+		signed, err := s.requestParameters(ctx, c, form, fetch)
+		if err != nil {
+			// Nothing is verified, so the parameters beside the object say where
+			// a refusal goes.
+			p, perr := answerTo(c, form)
+			if perr != nil {
+				return nil, perr
+			}
+			return p, toOAuth(err)
+		}
+		form = signed
+	}
 	p, err := answerTo(c, form)
 	if err != nil {
 		return nil, err

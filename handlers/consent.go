@@ -44,8 +44,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 	}
 	if r.Method == http.MethodGet {
 		if form.Get("account") == "other" {
-			s.signIn.Begin(w, r, s.signInRequest(client, &in.Params, in, &signInNeed{selectAccount: true}))
-			return nil
+			return s.beginSignIn(w, r, s.signInRequest(client, &in.Params, in, &signInNeed{selectAccount: true}))
 		}
 		return s.showConsent(w, r, client, login, in)
 	}
@@ -75,7 +74,7 @@ func (s *Server) decide(ctx context.Context, client *oauthreg.Client, login *oau
 			return "", err
 		}
 		state.decided = true
-		return s.answerCode(ctx, client, login, &in.Params, in, state)
+		return s.answerCode(ctx, client, login, &in.Params, in, state, nil)
 	}
 	to, err := s.refuse(ctx, client, &in.Params, in, "The user did not consent.")
 	if err != nil {

@@ -96,7 +96,7 @@ func (c *console) grants(ctx context.Context, f oauthreg.GrantFilter, remembered
 		for i := range found {
 			x := &found[i]
 			err = errors.Join(err, add(x.ClientID, consoleGrant{
-				ID: x.ID, Subject: x.Subject, Scopes: x.Scopes, Resources: x.Resources, CreatedAt: x.CreatedAt, LastUsedAt: x.LastUsedAt,
+				ID: x.ID, Subject: x.Subject, Scopes: x.Scopes, Resources: x.Resources, CreatedAt: x.CreatedAt, LastUsedAt: x.LastIssuedAt,
 			}))
 		}
 		return out, total, err
@@ -163,21 +163,22 @@ func (c *console) revokeGrants(w http.ResponseWriter, r *http.Request, v *visit)
 		})
 	}
 	e := oauthreg.Event{ClientID: client, Subject: subject, GrantID: grant}
-	consents, grants := 0, 0
-	if grant == "" {
-		if consents, err = c.s.revokeConsents(ctx, f, e); err != nil {
-			return err
-		}
+	var done Revoked
+	switch {
+	case grant != "":
+		done.Grants, err = c.s.revokeGrants(ctx, f, e)
+	case consent != "":
+		done.Consents, err = c.s.revokeConsents(ctx, f, e)
+	default:
+		done, err = c.s.RevokeConsents(ctx, f)
 	}
-	if consent == "" {
-		if grants, err = c.s.revokeGrants(ctx, f, e); err != nil {
-			return err
-		}
+	if err != nil {
+		return err
 	}
 	if consent != "" {
 		back.Set("show", "consents")
 	}
-	if back.Set("done", "revoked"); consents+grants == 0 {
+	if back.Set("done", "revoked"); done == (Revoked{}) {
 		back.Set("done", "nothing")
 	}
 	return c.to(w, "/grants?"+back.Encode())

@@ -595,7 +595,14 @@ func TestConsoleGrants(t *testing.T) {
 	if got := a.send("/grants/revoke", url.Values{"grant": {newest[3]}}); got.location.Query().Get("done") != "nothing" {
 		t.Errorf("revoke twice: %d %v", got.status, got.location)
 	}
-	consent := link.FindStringSubmatch(a.get("/grants?show=consents").body)
+	c.clock.add(time.Minute)
+	refreshed := c.tokenRequest(first, "grant_type", "refresh_token", "refresh_token", one.str("refresh_token"))
+	refreshed.wantStatus(t, http.StatusOK)
+	consents := a.get("/grants?show=consents").body
+	if used := c.clock.Now().UTC().Format(time.RFC3339); !strings.Contains(consents, "last used <time datetime=\""+used) {
+		t.Errorf("the consent is not shown as used at %s:\n%s", used, consents)
+	}
+	consent := link.FindStringSubmatch(consents)
 	if got := a.send("/grants/revoke", url.Values{"consent": {consent[3]}}); got.status != http.StatusSeeOther || alive(first, one) || !alive(second, three) {
 		t.Errorf("revoke a consent: %d", got.status)
 	}

@@ -45,8 +45,10 @@
 // The pages for sign-in, choice of account, consent, "my authorized apps", errors and
 // logout are written by a [Renderer]; [NewRenderer] replaces single templates, styles
 // and texts. A host that lists authorized apps itself has [Server.AuthorizedApps] and
-// [Server.RevokeApp]. [Server.Issue] and [Server.RevokeToken] issue and revoke on the
-// host's own word.
+// [Server.RevokeApp]; for its operators, by user, client, organization or project,
+// [Server.ListConsents], [Server.GetConsent], [Server.RevokeConsent] and
+// [Server.RevokeConsents]. [Server.Issue] and [Server.RevokeToken] issue and revoke on
+// the host's own word.
 //
 // # Who may be a client
 //

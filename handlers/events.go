@@ -161,21 +161,33 @@ func (s *Server) ofConsent(ctx context.Context, f oauthreg.GrantFilter) (oauthre
 	if s.cfg.Events == nil {
 		return e, nil
 	}
-	found, _, err := s.store.ListConsents(ctx, f, 0, 1)
-	if err != nil || len(found) == 0 {
+	c, err := s.findConsent(ctx, f)
+	if errors.Is(err, oauthreg.ErrNotFound) {
+		return e, nil
+	}
+	if err != nil {
 		return e, err
 	}
-	e.Scopes, e.Resources = found[0].Scopes, found[0].Resources
-	client, err := s.reg.Get(ctx, oauthreg.ByID(found[0].ClientID))
-	switch {
-	case errors.Is(err, oauthreg.ErrNotFound): // deleted: nobody can name it any more
-		return e, nil
-	case err != nil:
-		return e, err
+	e.Subject, e.Scopes, e.Resources = c.Subject, c.Scopes, c.Resources
+	return e, s.aboutID(ctx, &e, c.ClientID)
+}
+
+// aboutID is about for a client of which only the internal id is known. It reads
+// only when somebody wants to know.
+func (s *Server) aboutID(ctx context.Context, e *oauthreg.Event, id string) error {
+	if s.cfg.Events == nil {
+		return nil
+	}
+	client, err := s.reg.Get(ctx, oauthreg.ByID(id))
+	if errors.Is(err, oauthreg.ErrNotFound) { // deleted: nobody can name it any more
+		return nil
+	}
+	if err != nil {
+		return err
 	}
 	infoOf(ctx).isClient(&client)
-	about(&e, &client) // the host may call without a request
-	return e, nil
+	about(e, &client) // the host may call without a request
+	return nil
 }
 
 // subjectOf is the user of what was stored; empty when the client stands for itself.

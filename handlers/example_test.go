@@ -280,6 +280,52 @@ func ExampleServer_AuthorizedApps() {
 	// 0 <nil>
 }
 
+// An operator looks at what users allowed a client, and takes back all that one of
+// them allowed anybody. Events tell of it.
+func ExampleServer_RevokeConsents() {
+	server, registry := exampleServer(func(c *handlers.Config) {
+		c.Events = func(_ context.Context, e oauthreg.Event) {
+			if e.Type == oauthreg.EventConsentRevoked {
+				fmt.Println(e.Type, e.Subject, e.Count)
+			}
+		}
+	})
+	ctx := context.Background()
+	for _, id := range []string{"shop", "mail"} {
+		if _, err := registry.Register(ctx, oauthreg.Client{
+			ClientID: id, Name: id, Scopes: []string{"orders"}, RedirectURIs: []string{"https://" + id + ".example/callback"},
+			GrantTypes: []oauthreg.GrantType{oauthreg.GrantAuthorizationCode},
+		}, oauthreg.RegisterOptions{}); err != nil {
+			panic(err)
+		}
+		for _, user := range []string{"alice", "bob"} {
+			// A user usually consents in a flow; here the host issues on its own word.
+			if _, err := server.Issue(ctx, handlers.Issuance{ClientID: id, Login: &oauthreg.Login{Subject: user, AuthTime: time.Now()}}); err != nil {
+				panic(err)
+			}
+		}
+	}
+	shop, err := registry.Get(ctx, oauthreg.ByClientID("shop"))
+	if err != nil {
+		panic(err)
+	}
+	ofShop := oauthreg.GrantFilter{ClientID: shop.ID}
+	_, before, err := server.ListConsents(ctx, ofShop, 0, 10)
+	fmt.Println(before, err)
+	revoked, err := server.RevokeConsents(ctx, oauthreg.GrantFilter{Subject: "alice"})
+	fmt.Println(revoked.Consents, err)
+	left, _, err := server.ListConsents(ctx, ofShop, 0, 10)
+	fmt.Println(left[0].Subject, err)
+	_, err = server.RevokeConsents(ctx, oauthreg.GrantFilter{}) // nobody revokes everything by mistake
+	fmt.Println(err)
+	// Output:
+	// 2 <nil>
+	// consent.revoked alice 2
+	// 2 <nil>
+	// bob <nil>
+	// handlers: the filter is empty, which would select everything
+}
+
 // The management API is mounted where the host wants it, for whom the host says.
 func ExampleServer_ManagementV2() {
 	server, registry := exampleServer(nil)

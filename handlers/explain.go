@@ -48,7 +48,9 @@ const (
 type Explanation struct {
 	// Allowed reports that nothing the client registered, and nothing about the
 	// form of the request, speaks against it. A user may still have to sign in
-	// and consent; codes, refresh tokens and secrets are taken for good.
+	// and consent; codes, refresh tokens and secrets are taken for good. A
+	// request object is verified, and counts as what it says; of one at a
+	// request_uri, which is not fetched, only that it may come from there.
 	Allowed bool
 	// Error and Description are what the client or the user would be told.
 	Error       string
@@ -58,7 +60,9 @@ type Explanation struct {
 	Field string
 	// AnsweredBy is how an error would be answered; empty when allowed.
 	AnsweredBy ExplainAnswer
-	// RedirectURI, Scopes and Resources are what an allowed request would get.
+	// RedirectURI, Scopes and Resources are what an allowed request would get;
+	// empty for one whose request object stands at a request_uri, which is not
+	// fetched.
 	RedirectURI string
 	Scopes      []string
 	Resources   []string
@@ -66,7 +70,8 @@ type Explanation struct {
 
 // Explain tells whether a request of the client that ref names would be allowed,
 // and which registered field decides, by the functions that the endpoints
-// themselves decide with. Nothing is executed, nothing is used up.
+// themselves decide with. Nothing is executed, nothing is used up; the keys of a
+// client that keeps them at its jwks_uri are got to verify a request object.
 // [oauthreg.ErrNotFound] when there is no such client.
 func (s *Server) Explain(ctx context.Context, ref oauthreg.Ref, req ExplainRequest) (Explanation, error) {
 	client, err := s.reg.Get(ctx, ref)
@@ -83,7 +88,7 @@ func (s *Server) Explain(ctx context.Context, ref oauthreg.Ref, req ExplainReque
 	}
 	switch req.Endpoint {
 	case ExplainAuthorize:
-		return s.explainAuthorize(&client, form, repeated), nil
+		return s.explainAuthorize(ctx, &client, form, repeated)
 	case ExplainToken:
 		if repeated != nil {
 			return refused(toOAuth(repeated), AnswerBody), nil
@@ -98,22 +103,31 @@ func refused(e *Error, by ExplainAnswer) Explanation {
 	return Explanation{Error: e.Code, Description: e.Description, Field: e.Field, AnsweredBy: by}
 }
 
-// explainAuthorize goes the way of [Server.authorize].
-func (s *Server) explainAuthorize(c *oauthreg.Client, form url.Values, repeated *repeatedError) Explanation {
+// explainAuthorize goes the way of [Server.authorize], up to where it would ask
+// the client's host for a request object.
+func (s *Server) explainAuthorize(ctx context.Context, c *oauthreg.Client, form url.Values, repeated *repeatedError) (Explanation, error) {
 	if repeated != nil && repeated.has("client_id", "redirect_uri") {
-		return refused(toOAuth(repeated), AnswerPage)
+		return refused(toOAuth(repeated), AnswerPage), nil
 	}
 	if c.Suspended() {
-		return refused(unknownClient().decidedBy("suspended"), AnswerPage)
+		return refused(unknownClient().decidedBy("suspended"), AnswerPage), nil
 	}
-	p, e := s.permitRequest(c, form, repeated)
+	elsewhere := false
+	p, e := s.permitRequest(ctx, c, form, repeated, func(_ context.Context, uri string) (string, error) {
+		elsewhere = true
+		return "", errors.New("not fetched for an explanation: " + uri)
+	})
 	switch {
+	case elsewhere: // what it asks for stands there, and where its answer goes
+		return Explanation{Allowed: true}, nil
 	case e == nil:
-		return Explanation{Allowed: true, RedirectURI: p.RedirectTo, Scopes: p.Scopes, Resources: p.Resources}
+		return Explanation{Allowed: true, RedirectURI: p.RedirectTo, Scopes: p.Scopes, Resources: p.Resources}, nil
+	case e.Status >= http.StatusInternalServerError:
+		return Explanation{}, e
 	case p == nil:
-		return refused(e, AnswerPage)
+		return refused(e, AnswerPage), nil
 	default:
-		return refused(e, AnswerRedirect)
+		return refused(e, AnswerRedirect), nil
 	}
 }
 
@@ -140,13 +154,7 @@ func (s *Server) explainToken(ctx context.Context, c *oauthreg.Client, form url.
 	if grantType == oauthreg.GrantClientCredentials {
 		return s.explainClientCredentials(ctx, c, form)
 	}
-	if e := explainRedemption(c, grantType, form); e != nil {
-		return refused(e, AnswerBody), nil
-	}
-	asked, e := parseScope(form.Get("scope"))
-	if e == nil && len(asked) > 0 {
-		_, e = permitScopes(c, asked)
-	}
+	asked, e := explainRedemption(c, grantType, form)
 	if e != nil {
 		return refused(e, AnswerBody), nil
 	}
@@ -173,31 +181,37 @@ func (s *Server) explainClientCredentials(ctx context.Context, c *oauthreg.Clien
 }
 
 // explainRedemption is what the redemption of a code or refresh token asks of
-// the request, whatever the code or token is.
-func explainRedemption(c *oauthreg.Client, grantType string, form url.Values) *Error {
+// the request, whatever the code or token is, and the scopes it asks for.
+func explainRedemption(c *oauthreg.Client, grantType string, form url.Values) ([]string, *Error) {
 	switch grantType {
 	case oauthreg.GrantAuthorizationCode:
-		if !form.Has("code") {
-			return invalidRequest("The code parameter is missing.")
-		}
-		if uri := form.Get("redirect_uri"); uri != "" {
-			if _, e := redirectTarget(c, uri); e != nil {
-				return invalidGrant("The redirect_uri is not registered for this client.").decidedBy(e.Field)
-			}
-		}
-		verifier := form.Get("code_verifier")
-		var challenge string // of the code that this verifier would belong to
-		if verifier != "" {
-			sum := sha256.Sum256([]byte(verifier))
-			challenge = strictBase64.EncodeToString(sum[:])
-		}
-		return checkVerifier(c, challenge, verifier)
+		return nil, explainCode(c, form)
 	case oauthreg.GrantRefreshToken:
-		if !form.Has("refresh_token") {
-			return invalidRequest("The refresh_token parameter is missing.")
+		_, asked, e := sentRefresh(form)
+		if e == nil && len(asked) > 0 { // no grant has more than the client may ask for
+			_, e = permitScopes(c, asked)
+		}
+		return asked, e
+	}
+	return nil, nil
+}
+
+func explainCode(c *oauthreg.Client, form url.Values) *Error {
+	if _, e := sentCode(form); e != nil {
+		return e
+	}
+	if uri := form.Get("redirect_uri"); uri != "" {
+		if _, e := redirectTarget(c, uri); e != nil {
+			return invalidGrant("The redirect_uri is not registered for this client.").decidedBy(e.Field)
 		}
 	}
-	return nil
+	verifier := form.Get("code_verifier")
+	var challenge string // of the code that this verifier would belong to
+	if verifier != "" {
+		sum := sha256.Sum256([]byte(verifier))
+		challenge = strictBase64.EncodeToString(sum[:])
+	}
+	return checkVerifier(c, challenge, verifier)
 }
 
 // explainV2 is an explanation in the management API.

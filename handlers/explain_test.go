@@ -2,9 +2,12 @@ package handlers_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -88,6 +91,78 @@ func TestExplainAuthorize(t *testing.T) {
 	}
 }
 
+// Request objects are explained as they are enforced: verified, and taken for
+// what they say. What stands behind a request_uri is not fetched.
+func TestExplainRequestObject(t *testing.T) {
+	fetched := false
+	web := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fetched = true }))
+	t.Cleanup(web.Close)
+	pool := x509.NewCertPool()
+	pool.AddCert(web.Certificate())
+	e := openIDEnv(t, "", func(c *handlers.Config) {
+		c.Outbound = handlers.NewOutbound(handlers.OutboundConfig{Private: true, CAs: pool})
+	})
+	key := newAssertionKey(t)
+	keyed := e.register(with(signedClient(t, key), func(c *oauthreg.Client) { c.RequestURIs = []string{web.URL + "/r"} }))
+	unlisted := e.register(signedClient(t, key))
+	keyless := e.register(openIDClient())
+	object := func(c oauthreg.Registration, change ...any) string {
+		claims, _ := requestClaims(e, c.Client.ClientID)
+		for i := 0; i < len(change); i += 2 {
+			claims[change[i].(string)] = change[i+1]
+		}
+		return key.sign(t, "ES256", claims)
+	}
+	redirect, page := handlers.AnswerRedirect, handlers.AnswerPage
+	tests := []struct {
+		name   string
+		client oauthreg.Registration
+		params []string
+		want   handlers.Explanation
+	}{
+		{"good", keyed, []string{"request", object(keyed)}, handlers.Explanation{Allowed: true, RedirectURI: callback, Scopes: []string{"openid", "email"}}},
+		{"what stands beside does not count", keyed, []string{"request", object(keyed), "scope", "admin", "redirect_uri", "https://evil.example/"}, handlers.Explanation{Allowed: true, RedirectURI: callback, Scopes: []string{"openid", "email"}}},
+		{"what it says is refused", keyed, []string{"request", object(keyed, "scope", "admin")}, handlers.Explanation{Error: "invalid_scope", Field: "scope", AnsweredBy: redirect}},
+		{"where it says is refused", keyed, []string{"request", object(keyed, "redirect_uri", "https://evil.example/")}, handlers.Explanation{Error: "invalid_request", Field: "redirect_uris", AnsweredBy: page}},
+		{"no JWS", keyed, []string{"request", "a.b.c"}, handlers.Explanation{Error: "invalid_request_object", AnsweredBy: redirect}},
+		{"no JWS, and nowhere to tell", keyed, []string{"request", "a.b.c", "redirect_uri", "https://evil.example/"}, handlers.Explanation{Error: "invalid_request", Field: "redirect_uris", AnsweredBy: page}},
+		{"of another client", keyed, []string{"request", object(unlisted)}, handlers.Explanation{Error: "invalid_request_object", AnsweredBy: redirect}},
+		{"two", keyed, []string{"request", object(keyed), "request_uri", web.URL + "/r"}, handlers.Explanation{Error: "invalid_request", AnsweredBy: redirect}},
+		{"no keys", keyless, []string{"request", object(keyless)}, handlers.Explanation{Error: "request_not_supported", Field: "jwks", AnsweredBy: redirect}},
+		{"no keys, by reference", keyless, []string{"request_uri", web.URL + "/r"}, handlers.Explanation{Error: "request_uri_not_supported", Field: "jwks", AnsweredBy: redirect}},
+		{"no places", unlisted, []string{"request_uri", web.URL + "/r"}, handlers.Explanation{Error: "request_uri_not_supported", Field: "request_uris", AnsweredBy: redirect}},
+		{"another place", keyed, []string{"request_uri", web.URL + "/s"}, handlers.Explanation{Error: "invalid_request_uri", Field: "request_uris", AnsweredBy: redirect}},
+		{"registration", keyed, []string{"registration", "{}"}, handlers.Explanation{Error: "registration_not_supported", AnsweredBy: redirect}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			target, _ := e.authorizeURL(tt.client.Client.ClientID, tt.params...)
+			u, err := url.Parse(target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := e.server.Explain(t.Context(), oauthreg.ByClientID(tt.client.Client.ClientID),
+				handlers.ExplainRequest{Endpoint: handlers.ExplainAuthorize, Parameters: u.Query()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.want.Description = got.Description
+			if !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+			a := e.browser().walk(target)
+			if ok := a.param("code") != ""; ok != got.Allowed || got.AnsweredBy == redirect && (a.param("error") != got.Error || a.param("error_description") != got.Description) {
+				t.Errorf("%+v, but got %d %v", got, a.status, a.location)
+			}
+		})
+	}
+	got, err := e.server.Explain(t.Context(), oauthreg.ByClientID(keyed.Client.ClientID),
+		handlers.ExplainRequest{Endpoint: handlers.ExplainAuthorize, Parameters: url.Values{"request_uri": {web.URL + "/r"}}})
+	if err != nil || !reflect.DeepEqual(got, handlers.Explanation{Allowed: true}) || fetched {
+		t.Errorf("got %+v, %v; fetched: %v", got, err, fetched)
+	}
+}
+
 func TestExplainToken(t *testing.T) {
 	e := newManagedEnv(t, envOptions{}, nil)
 	machine := e.register(machineClient())
@@ -117,6 +192,8 @@ func TestExplainToken(t *testing.T) {
 		{"scope of users", machine, nil, []string{"grant_type", "client_credentials", "scope", "openid"}, "invalid_scope", ""},
 		{"resource", machine, nil, []string{"grant_type", "client_credentials", "resource", "https://api.example/"}, "invalid_target", ""},
 		{"code", web, nil, []string{"grant_type", "authorization_code", "code", "x", "redirect_uri", callback, "code_verifier", verifier}, "", ""},
+		{"code with a scope, which has no meaning", web, nil, []string{"grant_type", "authorization_code", "code", "x", "redirect_uri", callback, "code_verifier", verifier, "scope", "admin \""}, "", ""},
+		{"refresh for no scope", web, nil, []string{"grant_type", "refresh_token", "refresh_token", "x", "scope", "\""}, "invalid_scope", ""},
 		{"no code", web, nil, []string{"grant_type", "authorization_code"}, "invalid_request", ""},
 		{"code without verifier", web, nil, []string{"grant_type", "authorization_code", "code", "x"}, "invalid_grant", "require_pkce"},
 		{"code with bad verifier", web, nil, []string{"grant_type", "authorization_code", "code", "x", "code_verifier", "short"}, "invalid_request", ""},
@@ -163,9 +240,9 @@ func TestExplainUsesNothingUp(t *testing.T) {
 			t.Fatalf("got %+v, %v", got, err)
 		}
 	}
-	good := url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {callback}, "code_verifier": {verifier}}
+	good := url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {callback}, "code_verifier": {verifier}, "scope": {"admin"}}
 	ask(good)
-	a := e.redeem(reg, code, verifier)
+	a := e.tokenRequest(reg, "grant_type", "authorization_code", "code", code, "redirect_uri", callback, "code_verifier", verifier, "scope", "admin")
 	a.wantStatus(t, 200)
 	ask(good) // now it would be a replay, which must not revoke the grant
 	ask(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {a.str("refresh_token")}})

@@ -276,7 +276,7 @@ func steps() []step {
 			target, _ := e.authorizeURL(e.register(webClient()).Client.ClientID)
 			return func() (int, bool) {
 				a := e.browser().do(http.MethodGet, target, nil)
-				return a.status, a.location != nil
+				return a.status, strings.Contains(a.body, `id="login-submit"`)
 			}
 		}, ""},
 		{"sign-in", func(e *env) func() (int, bool) {

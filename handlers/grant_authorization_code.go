@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"net/url"
 	"slices"
 	"time"
 
@@ -43,9 +44,9 @@ func (g *codeGrant) HandleAuthorizeEndpointRequest(ctx context.Context, ar fosit
 // consumed, so that a mistaken request does not burn the code.
 func (g *codeGrant) check(ctx context.Context, r fosite.AccessRequester) error {
 	s, form, client := g.s, r.GetRequestForm(), registered(r)
-	code := form.Get("code")
-	if code == "" {
-		return invalidRequest("The code parameter is missing.")
+	code, cerr := sentCode(form)
+	if cerr != nil {
+		return cerr
 	}
 	signature := s.engine.tokens.codeSignature(code)
 	if signature == "" {
@@ -75,6 +76,15 @@ func (g *codeGrant) check(ctx context.Context, r fosite.AccessRequester) error {
 		return err
 	}
 	return s.adopt(ctx, r, stored, session, nil)
+}
+
+// sentCode is what a token request redeems a code by, whatever the code is. There
+// is no scope in it (RFC 6749 §4.1.3): one that is sent is ignored.
+func sentCode(form url.Values) (code string, _ *Error) {
+	if code = form.Get("code"); code == "" {
+		return "", invalidRequest("The code parameter is missing.")
+	}
+	return code, nil
 }
 
 // replayed answers a code that was redeemed before. The rightful client's replay

@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"errors"
+	"net/url"
 	"slices"
 
 	"github.com/ory/fosite"
@@ -18,9 +19,9 @@ type refreshGrant struct{ s *Server }
 
 func (g *refreshGrant) check(ctx context.Context, r fosite.AccessRequester) error {
 	s, form, client := g.s, r.GetRequestForm(), registered(r)
-	token := form.Get("refresh_token")
-	if token == "" {
-		return invalidRequest("The refresh_token parameter is missing.")
+	token, asked, serr := sentRefresh(form)
+	if serr != nil {
+		return serr
 	}
 	signature := s.engine.tokens.refreshSignature(token)
 	if signature == "" {
@@ -47,16 +48,22 @@ func (g *refreshGrant) check(ctx context.Context, r fosite.AccessRequester) erro
 	case !s.now().Before(session.GetExpiresAt(fosite.RefreshToken)), !s.now().Before(session.RefreshUntil):
 		return invalidRefreshToken()
 	}
-	asked, serr := parseScope(form.Get("scope"))
-	if serr != nil {
-		return serr
-	}
 	for _, scope := range asked {
 		if !slices.Contains(stored.GetGrantedScopes(), scope) {
 			return invalidScope("The scope was not granted: " + scope + ".")
 		}
 	}
 	return s.adopt(ctx, r, stored, session, asked)
+}
+
+// sentRefresh is what a token request redeems a refresh token by, whatever the
+// token is: asked are the scopes that it narrows the grant to.
+func sentRefresh(form url.Values) (token string, asked []string, err *Error) {
+	if token = form.Get("refresh_token"); token == "" {
+		return "", nil, invalidRequest("The refresh_token parameter is missing.")
+	}
+	asked, err = parseScope(form.Get("scope"))
+	return token, asked, err
 }
 
 func (g *refreshGrant) issue(ctx context.Context, r fosite.AccessRequester, resp fosite.AccessResponder) error {

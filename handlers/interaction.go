@@ -36,19 +36,42 @@ type interaction struct {
 	pending
 }
 
-// resume serves GET /oauth/authorize/resume, where the browser comes back to
-// after signing in. Everything is read from the server's side and decided anew.
+// resumePath is where the browser comes back to after signing in, with the handle
+// of its pending request as interaction.
+const resumePath = "/oauth/authorize/resume"
+
+// resume serves GET /oauth/authorize/resume.
 func (s *Server) resume(w http.ResponseWriter, r *http.Request) error {
 	form, err := queryParameters(r)
 	if err != nil {
 		return err
 	}
-	in, client, err := s.loadInteraction(r, form.Get("interaction"), s.browserOf(r))
+	in, client, err := s.cameBack(r, form.Get("interaction"))
 	if err != nil {
 		return err
 	}
-	in.SignedIn = true
 	return s.advance(w, r, client, &in.Params, in)
+}
+
+// resumeAs is resume in the answer to the sign-in itself: login is who it is, and
+// made the session, if that is new.
+func (s *Server) resumeAs(w http.ResponseWriter, r *http.Request, handle string, login *oauthreg.Login, made *freshSession) error {
+	in, client, err := s.cameBack(r, handle)
+	if err != nil {
+		return err
+	}
+	return s.advanceAs(w, r, client, &in.Params, in, login, made)
+}
+
+// cameBack is loadInteraction after somebody signed in for it. Everything is read
+// from the server's side and decided anew.
+func (s *Server) cameBack(r *http.Request, handle string) (*interaction, *oauthreg.Client, error) {
+	in, client, err := s.loadInteraction(r, handle, s.browserOf(r))
+	if err != nil {
+		return nil, nil, err
+	}
+	in.SignedIn = true
+	return in, client, nil
 }
 
 // loadInteraction finds a pending request of this browser, with the client as it
@@ -125,18 +148,26 @@ func (s *Server) advance(w http.ResponseWriter, r *http.Request, client *oauthre
 	if err != nil {
 		return unavailable(err)
 	}
+	return s.advanceAs(w, r, client, p, in, login, nil)
+}
+
+// advanceAs is advance for the user who is signed in; login is nil for nobody.
+// made is the session, if that is new.
+func (s *Server) advanceAs(w http.ResponseWriter, r *http.Request, client *oauthreg.Client, p *authorizeParams, in *interaction, login *oauthreg.Login, made *freshSession) (err error) {
 	if need := s.needsSignIn(client, login, p, in); need != nil {
+		if err := s.storeWith(r.Context(), made, nil); err != nil {
+			return err
+		}
 		if p.prompts("none") {
 			return s.answerError(w, r, p, oauthError(http.StatusBadRequest, "login_required", "The user has to sign in."))
 		}
 		if need.refuse != nil {
 			return s.answerError(w, r, p, need.refuse)
 		}
-		if in, err = s.keep(w, r, client, p, in, nil); err != nil {
+		if in, err = s.keep(w, r, client, p, in, nil, nil); err != nil {
 			return err
 		}
-		s.signIn.Begin(w, r, s.signInRequest(client, p, in, need))
-		return nil
+		return s.beginSignIn(w, r, s.signInRequest(client, p, in, need))
 	}
 	infoOf(r.Context()).subject = login.Subject
 	consent, err := s.consentState(r.Context(), client, login, p)
@@ -147,13 +178,13 @@ func (s *Server) advance(w http.ResponseWriter, r *http.Request, client *oauthre
 		if p.prompts("none") {
 			return s.answerError(w, r, p, oauthError(http.StatusBadRequest, "consent_required", "The user has to consent."))
 		}
-		if in, err = s.keep(w, r, client, p, in, login); err != nil {
+		if in, err = s.keep(w, r, client, p, in, login, made); err != nil {
 			return err
 		}
 		s.redirect(w, r, s.base+"/consent?consent_token="+url.QueryEscape(in.Handle))
 		return nil
 	}
-	target, err := s.answerCode(r.Context(), client, login, p, in, consent)
+	target, err := s.answerCode(r.Context(), client, login, p, in, consent, made)
 	if err != nil {
 		return err
 	}
@@ -249,9 +280,18 @@ func before(authTime, since time.Time) bool {
 	return authTime.Before(since)
 }
 
+// beginSignIn hands the browser over to whoever signs people in.
+func (s *Server) beginSignIn(w http.ResponseWriter, r *http.Request, req SignInRequest) error {
+	if s.builtin != nil {
+		return s.builtin.begin(w, r, req)
+	}
+	s.signIn.Begin(w, r, req)
+	return nil
+}
+
 func (s *Server) signInRequest(client *oauthreg.Client, p *authorizeParams, in *interaction, need *signInNeed) SignInRequest {
 	req := SignInRequest{
-		ReturnTo:      s.base + "/oauth/authorize/resume?interaction=" + url.QueryEscape(in.Handle),
+		ReturnTo:      s.base + resumePath + "?interaction=" + url.QueryEscape(in.Handle),
 		RedirectURI:   p.RedirectTo,
 		Client:        s.viewClient(client),
 		SelectAccount: need.selectAccount,
@@ -267,8 +307,9 @@ func (s *Server) signInRequest(client *oauthreg.Client, p *authorizeParams, in *
 }
 
 // keep stores the request on our side, bound to this browser, or moves the one
-// that is stored. login is who has to decide, nil while nobody is signed in.
-func (s *Server) keep(w http.ResponseWriter, r *http.Request, client *oauthreg.Client, p *authorizeParams, in *interaction, login *oauthreg.Login) (*interaction, error) {
+// that is stored. login is who has to decide, nil while nobody is signed in, and
+// made their session, if that is new.
+func (s *Server) keep(w http.ResponseWriter, r *http.Request, client *oauthreg.Client, p *authorizeParams, in *interaction, login *oauthreg.Login, made *freshSession) (*interaction, error) {
 	now := s.now().UTC()
 	if in == nil {
 		in = &interaction{pending: pending{Params: *p}}
@@ -280,7 +321,7 @@ func (s *Server) keep(w http.ResponseWriter, r *http.Request, client *oauthreg.C
 		return in, s.store.CreateInteraction(r.Context(), in.Interaction)
 	}
 	in.decider(login)
-	err := s.store.UpdateInteraction(r.Context(), in.Interaction)
+	err := s.storeWith(r.Context(), made, func(ctx context.Context) error { return s.store.UpdateInteraction(ctx, in.Interaction) })
 	switch {
 	case errors.Is(err, oauthreg.ErrConsumed):
 		return nil, finishedInteraction(client)
@@ -368,9 +409,9 @@ func (s *Server) refuse(ctx context.Context, client *oauthreg.Client, p *authori
 }
 
 // answerCode makes the grant and what the response type asks for, remembers the
-// decision and ends the interaction, all in one transaction, and returns where
-// the browser goes.
-func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login *oauthreg.Login, p *authorizeParams, in *interaction, consent consentState) (string, error) {
+// decision and ends the interaction, all in one transaction with made, the user's
+// session if that is new, and returns where the browser goes.
+func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login *oauthreg.Login, p *authorizeParams, in *interaction, consent consentState, made *freshSession) (string, error) {
 	if err := s.checkUser(ctx, login.Subject); isUserGone(err) {
 		// The session outlived the user's access: no code, nor a token beside it.
 		return s.refuse(ctx, client, p, in, "The user may not sign in here any more.")
@@ -408,7 +449,7 @@ func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login 
 
 	types := strings.Fields(p.ResponseType)
 	var answer []string
-	err = s.inTransaction(ctx, func(ctx context.Context) error {
+	grant := func(ctx context.Context) error {
 		answer = nil
 		if in != nil {
 			if err := s.store.FinishInteraction(ctx, in.Handle); err != nil {
@@ -453,7 +494,8 @@ func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login 
 		tokens, err := s.frontTokens(ctx, &request.Request, session, types, code, now)
 		answer = append(answer, tokens...)
 		return err
-	})
+	}
+	err = s.storeWith(ctx, made, func(ctx context.Context) error { return s.inTransaction(ctx, grant) })
 	switch {
 	case errors.Is(err, oauthreg.ErrConsumed):
 		return "", finishedInteraction(client)

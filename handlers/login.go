@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -89,11 +90,35 @@ type signInStep struct {
 
 // Begin sends the browser to the sign-in page.
 func (p *passwordSignIn) Begin(w http.ResponseWriter, r *http.Request, req SignInRequest) {
-	if !isLocalPath(req.ReturnTo) {
-		failPage(p.s, w, r, serverError(errors.New("sign-in: ReturnTo is not a path on this server")))
+	_, interaction, err := p.newStep(w, r, req)
+	if err != nil {
+		failPage(p.s, w, r, toOAuth(err))
 		return
 	}
-	step := signInStep{
+	p.s.redirect(w, r, p.s.base+"/login?interaction="+interaction)
+}
+
+// begin is Begin without the way there: it answers with the page, unless that would
+// answer a form, which is not to be repeated when the page is loaded again.
+func (p *passwordSignIn) begin(w http.ResponseWriter, r *http.Request, req SignInRequest) error {
+	if r.Method == http.MethodPost {
+		p.Begin(w, r, req)
+		return nil
+	}
+	step, interaction, err := p.newStep(w, r, req)
+	if err != nil {
+		return err
+	}
+	return p.ask(w, r, step, interaction, "")
+}
+
+// newStep is what the sign-in page needs of req, and the form in which it travels
+// through r's browser.
+func (p *passwordSignIn) newStep(w http.ResponseWriter, r *http.Request, req SignInRequest) (step *signInStep, interaction string, err error) {
+	if !isLocalPath(req.ReturnTo) {
+		return nil, "", serverError(errors.New("sign-in: ReturnTo is not a path on this server"))
+	}
+	step = &signInStep{
 		ReturnTo: req.ReturnTo, FormTarget: cspSource(req.RedirectURI),
 		ClientID: req.Client.ClientID, ClientName: req.Client.Name, ClientLogo: req.Client.Logo,
 		Fresh: !req.NotBefore.IsZero(), Other: req.SelectAccount,
@@ -109,11 +134,9 @@ func (p *passwordSignIn) Begin(w http.ResponseWriter, r *http.Request, req SignI
 	}
 	b, err := json.Marshal(step)
 	if err != nil {
-		failPage(p.s, w, r, serverError(err))
-		return
+		return nil, "", serverError(err)
 	}
-	sealed := sealValue(p.keys(), p.s.browser(w, r), b)
-	p.s.redirect(w, r, p.s.base+"/login?interaction="+sealed)
+	return step, sealValue(p.keys(), p.s.browser(w, r), b), nil
 }
 
 func (p *passwordSignIn) keys() [][]byte { return p.s.keysFor("sign-in step") }
@@ -158,7 +181,6 @@ func (p *passwordSignIn) login(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	asked := form.Get("account")
 	interaction := form.Get("interaction")
 	step, ok := p.step(p.s.browserOf(r), interaction)
 	if !ok {
@@ -167,6 +189,13 @@ func (p *passwordSignIn) login(w http.ResponseWriter, r *http.Request) error {
 	if _, err := p.Login(r); err != nil { // which notes that the session is in use
 		return unavailable(err)
 	}
+	return p.ask(w, r, step, interaction, form.Get("account"))
+}
+
+// ask shows the sign-in page or the account chooser. interaction is step as it goes
+// through the browser. asked is a session id, or "choose" or "other", when the user
+// wants a certain page.
+func (p *passwordSignIn) ask(w http.ResponseWriter, r *http.Request, step *signInStep, interaction, asked string) error {
 	accounts, err := p.accounts(r)
 	if err != nil {
 		return unavailable(err)
@@ -268,11 +297,51 @@ func (p *passwordSignIn) submit(w http.ResponseWriter, r *http.Request) error {
 	if subject == "" {
 		return serverError(errors.New("sign-in: CheckPassword returned no subject"))
 	}
-	if err := p.start(w, r, subject, username, accounts); err != nil {
+	login, made := p.start(w, r, subject, username, accounts)
+	return p.goOn(w, r, step, login, made)
+}
+
+// goOn answers a sign-in: by what becomes of the authorization request that it was
+// for, without sending the browser back there first, or with the way to where
+// else it was asked for.
+func (p *passwordSignIn) goOn(w http.ResponseWriter, r *http.Request, step *signInStep, login *oauthreg.Login, made *freshSession) error {
+	if to, err := url.Parse(step.ReturnTo); err == nil && to.Path == p.s.base+resumePath {
+		return p.s.resumeAs(w, r, to.Query().Get("interaction"), login, made)
+	}
+	if err := p.s.storeWith(r.Context(), made, nil); err != nil {
 		return err
 	}
 	p.s.redirect(w, r, step.ReturnTo)
 	return nil
+}
+
+// freshSession is a session that is not stored yet: it is, in one transaction with
+// what becomes of the request that its user signed in for. nil is none.
+type freshSession struct {
+	store func(context.Context) error
+	// stored tells everybody, the browser included.
+	stored func()
+}
+
+// storeWith runs fn, which may be nil, in one transaction with what stores the new
+// session.
+func (s *Server) storeWith(ctx context.Context, made *freshSession, fn func(context.Context) error) error {
+	switch {
+	case made == nil && fn == nil:
+		return nil
+	case made == nil:
+		return fn(ctx)
+	}
+	err := s.inTransaction(ctx, func(ctx context.Context) error {
+		if err := made.store(ctx); err != nil || fn == nil {
+			return err
+		}
+		return fn(ctx)
+	})
+	if err == nil {
+		made.stored()
+	}
+	return err
 }
 
 // isTyped reports whether v may have been typed into a text field.
@@ -285,8 +354,8 @@ func isTyped(v string, limit int) bool {
 // user who proves once more who they are keeps the session's id (sid), which the
 // clients know. The sessions of others at this browser stay, to choose from,
 // beyond maxAccounts the first of them ends.
-func (p *passwordSignIn) start(w http.ResponseWriter, r *http.Request, subject, username string, accounts []account) error {
-	ctx, now := r.Context(), p.s.now().UTC()
+func (p *passwordSignIn) start(w http.ResponseWriter, r *http.Request, subject, username string, accounts []account) (*oauthreg.Login, *freshSession) {
+	now := p.s.now().UTC()
 	session := oauthreg.LoginSession{
 		Login:     oauthreg.Login{Subject: subject, SessionID: randomValue(), AuthTime: now, AMR: []string{"pwd"}},
 		Handle:    randomValue(),
@@ -294,29 +363,34 @@ func (p *passwordSignIn) start(w http.ResponseWriter, r *http.Request, subject, 
 		UserAgent: userAgent(r),
 	}
 	session.IdleExpiresAt = p.idleEnd(now, session.ExpiresAt)
-	others := accounts
+	others, again := accounts, false
 	if at := slices.IndexFunc(accounts, func(a account) bool { return a.Subject == subject }); at >= 0 {
+		again = true
 		session.SessionID = accounts[at].SessionID
 		others = without(accounts, session.SessionID)
-		if err := p.s.store.EndLoginSession(ctx, session.SessionID); err != nil {
-			return err
+	}
+	store := func(ctx context.Context) error {
+		if again {
+			if err := p.s.store.EndLoginSession(ctx, session.SessionID); err != nil {
+				return err
+			}
 		}
+		return p.s.store.CreateLoginSession(ctx, session)
 	}
-	if err := p.s.store.CreateLoginSession(ctx, session); err != nil {
-		return err
-	}
-	p.s.emit(ctx, oauthreg.Event{Type: oauthreg.EventSignedIn, Subject: subject, SessionID: session.SessionID})
-	for len(others) >= maxAccounts {
-		last := others[len(others)-1]
-		others = others[:len(others)-1]
-		// The new cookie goes out all the same, so a failure is only logged.
-		if err := p.s.endLoginSession(ctx, last.Subject, last.SessionID); err != nil {
-			p.s.log.WarnContext(ctx, "end session", "err", err, "request_id", requestID(ctx))
+	return &session.Login, &freshSession{store, func() {
+		ctx := r.Context()
+		p.s.emit(ctx, oauthreg.Event{Type: oauthreg.EventSignedIn, Subject: subject, SessionID: session.SessionID})
+		for len(others) >= maxAccounts {
+			last := others[len(others)-1]
+			others = others[:len(others)-1]
+			// The new cookie goes out all the same, so a failure is only logged.
+			if err := p.s.endLoginSession(ctx, last.Subject, last.SessionID); err != nil {
+				p.s.log.WarnContext(ctx, "end session", "err", err, "request_id", requestID(ctx))
+			}
 		}
-	}
-	p.s.setAccounts(w, r, others)
-	p.s.setSession(w, session.Handle, username)
-	return nil
+		p.s.setAccounts(w, r, others)
+		p.s.setSession(w, session.Handle, username)
+	}}
 }
 
 // current is the live session of r's browser, nil when it has none.

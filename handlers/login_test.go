@@ -130,11 +130,7 @@ func TestSignInComesBackToTheRequest(t *testing.T) {
 		reg := e.register(webClient())
 		target, _ := e.authorizeURL(reg.Client.ClientID, "scope", "read", "login_hint", "alice@example.com", "ui_locales", "de")
 		b := e.browser()
-		a := b.do(http.MethodGet, target, nil)
-		if a.location == nil || a.location.Path != e.opts.base+"/login" {
-			t.Fatalf("got %d to %v, want the sign-in page", a.status, a.location)
-		}
-		page := b.do(http.MethodGet, a.location.String(), nil)
+		page := b.do(http.MethodGet, target, nil)
 		for _, want := range []string{`lang="de"`, "<bdi>Test client</bdi>", `value="alice@example.com"`} {
 			if !strings.Contains(page.body, want) {
 				t.Errorf("the sign-in page has no %s", want)
@@ -144,9 +140,9 @@ func TestSignInComesBackToTheRequest(t *testing.T) {
 			t.Errorf("the page forbids its form to end at the client: %s", csp)
 		}
 		form := fieldsWith(hiddenFields(t, page, e.opts.base+"/login", 0), "username", "alice", "password", "wonderland")
-		a = b.do(http.MethodPost, e.issuer+"/login", form)
-		if a.status != http.StatusSeeOther || a.location.Path != e.opts.base+"/oauth/authorize/resume" {
-			t.Fatalf("got %d to %v, want 303 back to the request", a.status, a.location)
+		a := b.do(http.MethodPost, e.issuer+"/login", form)
+		if a.status != http.StatusSeeOther || a.location.Path != e.opts.base+"/consent" || a.param("consent_token") == "" {
+			t.Fatalf("got %d to %v, want 303 to the consent page", a.status, a.location)
 		}
 		if end := b.walk(a.location.String()); end.param("code") == "" {
 			t.Errorf("no code at the end: %d %v", end.status, end.location)
@@ -377,8 +373,7 @@ func TestProvingItAgain(t *testing.T) {
 	b.signIn()
 	e.clock.add(time.Minute)
 	target, _ := e.authorizeURL(reg.Client.ClientID, "prompt", "login")
-	a := b.do(http.MethodGet, target, nil)
-	page := b.do(http.MethodGet, a.location.String(), nil)
+	page := b.do(http.MethodGet, target, nil)
 	if !strings.Contains(page.body, `value="alice" required`) || !strings.Contains(page.body, " readonly") {
 		t.Errorf("the page does not ask alice:\n%s", page.body)
 	}
@@ -386,13 +381,14 @@ func TestProvingItAgain(t *testing.T) {
 	if !strings.Contains(failed.body, " readonly") || !strings.Contains(failed.body, `role="alert"`) {
 		t.Error("a wrong password loses what the page was about")
 	}
-	other := b.do(http.MethodGet, a.location.String()+"&account=other", nil)
+	interaction := hiddenFields(t, page, e.opts.base+"/login", 0).Get("interaction")
+	other := b.do(http.MethodGet, e.issuer+"/login?account=other&interaction="+interaction, nil)
 	if strings.Contains(other.body, "alice") || strings.Contains(other.body, " readonly") {
 		t.Error("there is no way to another account")
 	}
 	form := fieldsWith(hiddenFields(t, other, e.opts.base+"/login", 0), "username", "bob", "password", "builder")
 	done := b.do(http.MethodPost, e.issuer+"/login", form)
-	if end := b.walk(done.location.String()); end.param("code") == "" {
+	if end := b.goOn(target, done); end.param("code") == "" {
 		t.Errorf("no code for the other account: %d %v", end.status, end.location)
 	}
 }

@@ -22,7 +22,7 @@ const onePixel = "GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf
 // way is the sign-in page and the consent page of a request.
 func (b *browser) way(target string) []*answer {
 	b.e.t.Helper()
-	login := b.do(http.MethodGet, b.do(http.MethodGet, target, nil).location.String(), nil)
+	login := b.do(http.MethodGet, target, nil)
 	b.signIn()
 	return []*answer{login, b.do(http.MethodGet, b.do(http.MethodGet, target, nil).location.String(), nil)}
 }

@@ -132,8 +132,8 @@ func (i *idempotency) drop(e *idempotent) {
 // follow from it, so that a repetition in another process, or after a restart,
 // finds what is there.
 type newIDs struct {
-	// ID follows from the key alone, ClientID from key and body. Both are empty
-	// without a key.
+	// ID follows from the key alone, of a client or a secret; ClientID from key
+	// and body. Both are empty without a key.
 	ID       string
 	ClientID string
 }
@@ -141,8 +141,9 @@ type newIDs struct {
 // once carries out create and writes its answer. If the request has an
 // Idempotency-Key, its repetition with the same body gets the same answer, one
 // that comes meanwhile waits for it, and another body under the key is 422. Only
-// successes are remembered.
-func (m *management) once(w http.ResponseWriter, r *http.Request, p *Principal, body []byte, create func(ctx context.Context, ids newIDs) (*answer, error)) error {
+// successes are remembered. resource is what the request is sent to, by the one
+// of its paths below the API that stands for all.
+func (m *management) once(w http.ResponseWriter, r *http.Request, p *Principal, resource string, body []byte, create func(ctx context.Context, ids newIDs) (*answer, error)) error {
 	ctx := r.Context()
 	headers := r.Header.Values("Idempotency-Key")
 	if len(headers) == 0 {
@@ -157,7 +158,7 @@ func (m *management) once(w http.ResponseWriter, r *http.Request, p *Principal, 
 	if len(headers) > 1 || key == "" || len(key) > maxIdempotencyKey || !isPrintable(key) {
 		return invalidRequest("Idempotency-Key must be 1 to 255 printable ASCII characters, once.")
 	}
-	scope := p.key() + "\x00" + r.Method + " " + r.URL.Path
+	scope := p.key() + "\x00" + r.Method + " " + m.path + resource
 	i := m.seen
 	name, digest := i.derive("name", scope, key), sha256.Sum256(body)
 	for {
@@ -251,6 +252,63 @@ func (m *management) register(ctx context.Context, c oauthreg.Client, opts oauth
 	default:
 		return reg, oauthError(http.StatusConflict, "conflict",
 			"The request was carried out before, as client "+there.ClientID+"; its secret cannot be shown again.")
+	}
+}
+
+// rotate gives the client that r names a new secret under the id of the request.
+// When that id was given to a secret before, by another process or before a
+// restart, the one that was shown then stays the client's secret, and 409 says
+// so. After a day the key is free.
+func (m *management) rotate(ctx context.Context, r *http.Request, c *oauthreg.Client, opts oauthreg.RotateOptions, ids newIDs) (_ oauthreg.IssuedSecret, err error) {
+	opts.ID = ids.ID
+	if err := m.rotatedBefore(ctx, c, opts.ID); err != nil {
+		return oauthreg.IssuedSecret{}, err
+	}
+	// Not before: a repetition brings the ETag of the first time.
+	if opts.IfVersion, err = m.ifMatch(r, c); err != nil {
+		return oauthreg.IssuedSecret{}, err
+	}
+	issued, err := m.s.reg.RotateSecret(ctx, owned(c), opts)
+	if opts.ID == "" || !errors.Is(err, oauthreg.ErrConflict) {
+		return issued, unlessChanged(opts.IfVersion, err)
+	}
+	if err := m.rotatedBefore(ctx, c, opts.ID); err != nil { // just now
+		return oauthreg.IssuedSecret{}, err
+	}
+	opts.ID = "" // a secret that has it is from an earlier use of the key
+	issued, err = m.s.reg.RotateSecret(ctx, owned(c), opts)
+	return issued, unlessChanged(opts.IfVersion, err)
+}
+
+// rotatedBefore is 409 if the client was given a secret of that id while the key
+// that it follows from is kept. The audit log knows those too that were revoked
+// or replaced meanwhile.
+func (m *management) rotatedBefore(ctx context.Context, c *oauthreg.Client, id string) error {
+	if id == "" {
+		return nil
+	}
+	since := m.s.now().Add(-idempotencyLifetime)
+	q := oauthreg.AuditQuery{ClientID: c.ID, Action: "secret.created", Limit: 100}
+	for {
+		records, err := m.s.reg.Audit(ctx, q)
+		if err != nil {
+			return err
+		}
+		for i := range records {
+			var made struct {
+				ID string `json:"secret_id"`
+			}
+			switch {
+			case records[i].Time.Before(since):
+				return nil
+			case json.Unmarshal(records[i].After, &made) == nil && made.ID == id:
+				return oauthError(http.StatusConflict, "conflict", "The request was carried out before, as secret "+id+"; it cannot be shown again.")
+			}
+		}
+		if len(records) < q.Limit {
+			return nil
+		}
+		q.BeforeID = records[len(records)-1].ID
 	}
 }
 

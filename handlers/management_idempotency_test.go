@@ -109,13 +109,85 @@ func TestIdempotencyKeyElsewhere(t *testing.T) {
 	if e.clients() != 2 {
 		t.Errorf("%d clients, want 2", e.clients())
 	}
+
+	// A secret too: the one that was shown first goes on working.
+	id := first.data(t)["client_id"].(string)
+	etag := e.call(http.MethodGet, "/oauth_clients/"+id, "").header.Get("ETag")
+	rotate := func(key string) *tokenAnswer {
+		return e.call(http.MethodPost, "/oauth_clients/"+id+"/secrets", "", "Idempotency-Key", key, "If-Match", etag)
+	}
+	works := func(a *tokenAnswer) bool {
+		return e.post("/oauth/token", id, a.data(t)["client_secret"].(string), "grant_type", "client_credentials").status == 200
+	}
+	shown := rotate("r")
+	restart()
+	a = rotate("r")
+	a.wantError(t, 409, "conflict")
+	if a.header.Get("X-Should-Retry") != "false" || !strings.Contains(a.str("error_description"), shown.data(t)["id"].(string)) || !works(shown) {
+		t.Errorf("got %s, %v", a.raw, a.header)
+	}
+	// Also when another has taken its place since.
+	etag = e.call(http.MethodGet, "/oauth_clients/"+id, "").header.Get("ETag")
+	latest := rotate("s")
+	restart()
+	rotate("r").wantError(t, 409, "conflict")
+	if !works(latest) {
+		t.Error("a repetition ended a later secret")
+	}
+
 	e.clock.add(25 * time.Hour)
 	restart()
 	create(machineBody, "a").wantStatus(t, 201)
+	rotate("s").wantError(t, 412, "precondition_failed")
+	etag = "*"
+	if again := rotate("s"); again.status != 201 || again.data(t)["id"] == latest.data(t)["id"] || !works(again) {
+		t.Errorf("got %d %s", again.status, again.raw)
+	}
+}
+
+// Under both families of paths a key is the same key.
+func TestIdempotencyKeyOfBothPaths(t *testing.T) {
+	e := newManagedEnv(t, envOptions{}, nil)
+	send := func(path string) *tokenAnswer {
+		return e.call(http.MethodPost, path, machineBody, "Idempotency-Key", "k")
+	}
+	first, second := send("/oauth_clients"), send("/oauth/clients")
+	if first.status != 201 || second.raw != first.raw || e.clients() != 1 {
+		t.Errorf("got %s,\nand %s; %d clients", first.raw, second.raw, e.clients())
+	}
+	id := first.data(t)["client_id"].(string)
+	rotate := func(path string) *tokenAnswer {
+		return e.call(http.MethodPost, path+id+"/secrets", "", "Idempotency-Key", "k")
+	}
+	if a, b := rotate("/oauth/clients/"), rotate("/oauth_clients/"); a.status != 201 || a.raw != b.raw {
+		t.Errorf("got %s,\nand %s", a.raw, b.raw)
+	}
+	project := "/api/v1/org/" + homeOrg + "/project/"
+	for _, path := range []string{project + homeProject, project + strings.ToUpper(homeProject)} {
+		req := mustRequest(t, e.issuer+path+"/oauth_client", "Authorization", "Bearer "+adminKey, "Idempotency-Key", "p", "Content-Type", "application/json")
+		req.Method, req.Body = http.MethodPost, asBody(`{"name":"One"}`)
+		e.send(req).wantStatus(t, 201)
+	}
 }
 
 func TestIdempotencyKeyRace(t *testing.T) {
 	e := newManagedEnv(t, envOptions{}, nil)
+	other := newManagedEnv(t, envOptions{file: e.file, clock: e.clock}, nil) // another process
+	id := e.create(machineBody)["client_id"].(string)
+	for round := range 5 {
+		var wg sync.WaitGroup
+		statuses := make([]int, 2)
+		for i, node := range []*managedEnv{e, other} {
+			wg.Go(func() {
+				statuses[i] = node.call(http.MethodPost, "/oauth_clients/"+id+"/secrets", `{"overlap_seconds":60}`, "Idempotency-Key", "round "+strconv.Itoa(round)).status
+			})
+		}
+		wg.Wait()
+		if n := len(e.call(http.MethodGet, "/oauth_clients/"+id+"/secrets", "").items(t)); min(statuses[0], statuses[1]) != 201 || max(statuses[0], statuses[1]) != 409 || n != round+2 {
+			t.Fatalf("got %v and %d secrets", statuses, n)
+		}
+	}
+	e.call(http.MethodDelete, "/oauth_clients/"+id, "").wantStatus(t, 204)
 	for round := range 5 {
 		var wg sync.WaitGroup
 		answers := make([]*tokenAnswer, 20)

@@ -348,7 +348,7 @@ func (a *projectAPI) create(w http.ResponseWriter, r *http.Request, p *Principal
 	if err := invalidProjectClient(b, a.s.reg.Validate(c, opts)); err != nil {
 		return err
 	}
-	return a.once(w, r, p, b.raw, func(ctx context.Context, ids newIDs) (*answer, error) {
+	return a.once(w, r, p, "/org/"+at.org+"/project/"+at.project+"/oauth_client", b.raw, func(ctx context.Context, ids newIDs) (*answer, error) {
 		reg, err := a.registerNamed(ctx, c, opts, ids)
 		if err != nil {
 			return nil, err
@@ -544,16 +544,14 @@ func (a *projectAPI) update(w http.ResponseWriter, r *http.Request, _ *Principal
 		return err
 	}
 	m := readProjectMembers(b)
+	change := func(to *oauthreg.Client) error { m.apply(to); return nil }
 	for name, list := range map[string]*[]string{"redirect_uris": m.redirectURIs, "grant_types": m.grantTypes} {
 		if list != nil && len(*list) == 0 {
 			b.problem(name, "too_short", "must have at least 1 item")
 		}
 	}
 	if len(b.problems) > 0 {
-		would := c.Clone()
-		m.apply(&would)
-		would.ResponseTypes = nil // they follow the grant types
-		return invalidProjectClient(b, a.s.reg.Validate(ownMetadata(would), oauthreg.RegisterOptions{Rules: projectRules}))
+		return invalidProjectClient(b, a.s.reg.ValidateUpdate(c, projectRules, change))
 	}
 	if m.name != nil && *m.name != c.Name {
 		named := oauthreg.Client{OrgID: at.org, ProjectID: at.project, Name: *m.name}
@@ -562,8 +560,7 @@ func (a *projectAPI) update(w http.ResponseWriter, r *http.Request, _ *Principal
 			return err
 		}
 	}
-	updated, err := a.s.reg.Update(ctx, at.ref(), oauthreg.UpdateOptions{Rules: projectRules, IfVersion: version},
-		func(to *oauthreg.Client) error { m.apply(to); return nil })
+	updated, err := a.s.reg.Update(ctx, at.ref(), oauthreg.UpdateOptions{Rules: projectRules, IfVersion: version}, change)
 	if err != nil {
 		return projectInvalid(unlessChanged(version, err))
 	}
@@ -599,15 +596,16 @@ func (a *projectAPI) newSecret(w http.ResponseWriter, r *http.Request, _ *Princi
 	if err != nil {
 		return err
 	}
-	if _, err := a.ifMatch(r, &c); err != nil {
+	version, err := a.ifMatch(r, &c)
+	if err != nil {
 		return err
 	}
 	if _, err := readBody(w, r); err != nil {
 		return err
 	}
-	issued, err := a.s.reg.RotateSecret(ctx, at.ref(), oauthreg.RotateOptions{})
+	issued, err := a.s.reg.RotateSecret(ctx, at.ref(), oauthreg.RotateOptions{IfVersion: version})
 	if err != nil {
-		return projectInvalid(err)
+		return projectInvalid(unlessChanged(version, err))
 	}
 	w.Header().Set("ETag", clientETag(&issued.Client))
 	writeJSON(w, http.StatusOK, struct {

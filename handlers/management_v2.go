@@ -183,18 +183,22 @@ func (q *listQuery) meta(total int) pageMeta {
 const maxPageNumber = 10_000_000
 
 // parseList reads the query of a list, which has the page parameters and filters
-// named. Others are refused, not ignored: the answer would be more than what was
-// asked for. Parameters of other names do not matter.
+// named. Others are refused, not ignored, and so are filters without a value: the
+// answer would be more than what was asked for. Parameters of other names do not
+// matter.
 func parseList(r *http.Request, known ...string) (*listQuery, error) {
 	form, err := queryParameters(r)
 	if err != nil {
 		return nil, err
 	}
 	q := &listQuery{Values: form}
-	for name := range form {
-		if (strings.HasPrefix(name, "filter[") || strings.HasPrefix(name, "page[")) &&
-			!slices.Contains(known, name) {
+	for name := range r.URL.Query() { // form does not have the empty ones
+		filter := strings.HasPrefix(name, "filter[")
+		switch {
+		case (filter || strings.HasPrefix(name, "page[")) && !slices.Contains(known, name):
 			return nil, invalidRequest("The list does not have the parameter " + plainText(name[:min(len(name), 64)]) + ".")
+		case filter && !form.Has(name):
+			return nil, invalidRequest(name + " must not be empty.")
 		}
 	}
 	if q.number, err = q.integer("page[number]", 1, maxPageNumber); err != nil {
@@ -233,6 +237,16 @@ func (q *listQuery) boolean(name string) (*bool, error) {
 	return &b, nil
 }
 
+// queryError gives a problem of a query the name of its parameter: names has
+// those of the registry's fields.
+func queryError(err error, names map[string]string) error {
+	var query *oauthreg.InvalidQueryError
+	if !errors.As(err, &query) || names[query.Field] == "" {
+		return err
+	}
+	return invalidRequest(plainText(names[query.Field] + " " + query.Message + ".")).because(err)
+}
+
 // v2Field is the name that a registered member has in this API, with the index
 // of a list item if field has one.
 func v2Field(field string) string {
@@ -244,11 +258,35 @@ func v2Field(field string) string {
 		name = "allowed_scopes"
 	case "grant_types":
 		name = "allowed_grant_types"
+	case "overlap", "lifetime":
+		name += "_seconds"
 	}
 	if index != "" {
 		name += "[" + index
 	}
 	return name
+}
+
+// invalidV2Client joins what is wrong with the body to what the registry says of
+// the client, as far as that is not about the same members; nil if that is
+// nothing.
+func invalidV2Client(body *jsonBody, registry error) error {
+	var invalid *oauthreg.InvalidError
+	if registry != nil && !asInvalid(registry, &invalid) {
+		return registry
+	}
+	if invalid != nil {
+		seen := map[string]bool{}
+		for _, p := range body.problems {
+			seen[baseField(p.Field)] = true
+		}
+		for _, p := range invalid.Problems {
+			if field := v2Field(p.Field); !seen[baseField(field)] {
+				body.problem(field, problemValue, p.Message)
+			}
+		}
+	}
+	return body.err()
 }
 
 // inV2 gives the problems of a client the names they have in this API.

@@ -73,7 +73,9 @@ func (v *managementV2) writeAudit(w http.ResponseWriter, r *http.Request, q *lis
 	query.Action, query.BeforeID, query.Limit = q.Get("filter[action]"), q.Get("page[before]"), q.size+1
 	records, err := v.s.reg.Audit(r.Context(), query)
 	if err != nil {
-		return err
+		return queryError(err, map[string]string{
+			"client_id": "filter[oauth_client_id]", "action": "filter[action]", "before_id": "page[before]",
+		})
 	}
 	meta := auditMeta{PageSize: q.size}
 	if len(records) > q.size {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
@@ -74,6 +75,9 @@ func (v *managementV2) listClients(w http.ResponseWriter, r *http.Request, p *Pr
 		Limit: q.size, Offset: q.offset(), Count: true,
 	}
 	query.OrgID, query.ProjectID = p.home()
+	if known := v.s.reg.GrantTypes(); query.GrantType != "" && !slices.Contains(known, query.GrantType) {
+		return invalidRequest("filter[allowed_grant_types][contains] must be " + strings.Join(known, " or ") + ".")
+	}
 	if query.Verified, err = q.boolean("filter[verified]"); err != nil {
 		return err
 	}
@@ -82,7 +86,9 @@ func (v *managementV2) listClients(w http.ResponseWriter, r *http.Request, p *Pr
 	}
 	page, err := v.s.reg.List(r.Context(), query)
 	if err != nil {
-		return err
+		return queryError(err, map[string]string{
+			"client_id": "filter[client_id]", "name": "filter[name]", "name_contains": "filter[name][contains]", "type": "filter[client_type]",
+		})
 	}
 	data := make([]clientV2, len(page.Clients))
 	for i := range page.Clients {
@@ -106,11 +112,12 @@ func (v *managementV2) createClient(w http.ResponseWriter, r *http.Request, p *P
 	c.Type = oauthreg.ClientType(clientType)
 	v2Members(body, &c)
 	body.refuseUnknown()
-	if err := body.err(); err != nil {
-		return err
+	opts := oauthreg.RegisterOptions{Rules: v2Rules}
+	if len(body.problems) > 0 {
+		return invalidV2Client(body, v.s.reg.Validate(c, opts))
 	}
-	return v.once(w, r, p, body.raw, func(ctx context.Context, ids newIDs) (*answer, error) {
-		reg, err := v.register(ctx, c, oauthreg.RegisterOptions{Rules: v2Rules}, ids)
+	return v.once(w, r, p, "/oauth_clients", body.raw, func(ctx context.Context, ids newIDs) (*answer, error) {
+		reg, err := v.register(ctx, c, opts, ids)
 		if err != nil {
 			return nil, inV2(err)
 		}
@@ -173,25 +180,28 @@ func (v *managementV2) updateClient(w http.ResponseWriter, r *http.Request, p *P
 	if err != nil {
 		return err
 	}
-	v2Members(body, new(oauthreg.Client)) // what is wrong with the body is wrong for every client
-	body.refuseUnknown()
 	c, err := v.client(r, p)
 	if err != nil {
 		return err
 	}
-	if err := body.err(); err != nil {
-		return err
+	v2Members(body, new(oauthreg.Client)) // what is wrong with the body is wrong for every client
+	body.refuseUnknown()
+	change := func(c *oauthreg.Client) error {
+		v2Members(body, c)
+		narrowDefaults(c)
+		return nil
+	}
+	if problems := body.problems; len(problems) > 0 {
+		registry := v.s.reg.ValidateUpdate(c, v2Rules, change)
+		body.problems = problems // reading them again found them again
+		return invalidV2Client(body, registry)
 	}
 	version, err := v.ifMatch(r, &c)
 	if err != nil {
 		return err
 	}
 	opts := oauthreg.UpdateOptions{Rules: v2Rules, IfVersion: version}
-	c, err = v.s.reg.Update(r.Context(), owned(&c), opts, func(c *oauthreg.Client) error {
-		v2Members(body, c)
-		narrowDefaults(c)
-		return nil
-	})
+	c, err = v.s.reg.Update(r.Context(), owned(&c), opts, change)
 	if err != nil {
 		return inV2(unlessChanged(version, err))
 	}
@@ -226,15 +236,15 @@ func noContent(w http.ResponseWriter) {
 // suspendClient serves POST /oauth_clients/{id}/suspend: from now on the client
 // gets nothing, and its tokens are inactive.
 func (v *managementV2) suspendClient(w http.ResponseWriter, r *http.Request, p *Principal) error {
-	return v.switchClient(w, r, p, v.s.reg.Suspend)
+	return v.switchClient(w, r, p, v.s.reg.SuspendIfVersion)
 }
 
 // resumeClient serves POST /oauth_clients/{id}/resume.
 func (v *managementV2) resumeClient(w http.ResponseWriter, r *http.Request, p *Principal) error {
-	return v.switchClient(w, r, p, v.s.reg.Resume)
+	return v.switchClient(w, r, p, v.s.reg.ResumeIfVersion)
 }
 
-func (v *managementV2) switchClient(w http.ResponseWriter, r *http.Request, p *Principal, change func(context.Context, oauthreg.Ref) (oauthreg.Client, error)) error {
+func (v *managementV2) switchClient(w http.ResponseWriter, r *http.Request, p *Principal, change func(context.Context, oauthreg.Ref, int64) (oauthreg.Client, error)) error {
 	if err := emptyBody(w, r); err != nil {
 		return err
 	}
@@ -242,8 +252,12 @@ func (v *managementV2) switchClient(w http.ResponseWriter, r *http.Request, p *P
 	if err != nil {
 		return err
 	}
-	if c, err = change(r.Context(), owned(&c)); err != nil {
+	version, err := v.ifMatch(r, &c)
+	if err != nil {
 		return err
+	}
+	if c, err = change(r.Context(), owned(&c), version); err != nil {
+		return unlessChanged(version, err)
 	}
 	w.Header().Set("ETag", clientETag(&c))
 	writeJSON(w, http.StatusOK, envelope{v.v2Client(&c)})
@@ -328,10 +342,10 @@ func (v *managementV2) rotateSecret(w http.ResponseWriter, r *http.Request, p *P
 	if err := body.err(); err != nil {
 		return err
 	}
-	return v.once(w, r, p, body.raw, func(ctx context.Context, _ newIDs) (*answer, error) {
-		issued, err := v.s.reg.RotateSecret(ctx, owned(&c), opts)
+	return v.once(w, r, p, "/oauth_clients/"+c.ClientID+"/secrets", body.raw, func(ctx context.Context, ids newIDs) (*answer, error) {
+		issued, err := v.rotate(ctx, r, &c, opts, ids)
 		if err != nil {
-			return nil, err
+			return nil, inV2(err)
 		}
 		view := v2Secret(&issued.Info)
 		view.ClientSecret = &issued.Secret
@@ -346,8 +360,12 @@ func (v *managementV2) revokeSecret(w http.ResponseWriter, r *http.Request, p *P
 	if err != nil {
 		return err
 	}
-	if err := v.s.reg.RevokeSecret(r.Context(), owned(&c), r.PathValue("secret")); err != nil {
+	version, err := v.ifMatch(r, &c)
+	if err != nil {
 		return err
+	}
+	if err := v.s.reg.RevokeSecretIfVersion(r.Context(), owned(&c), r.PathValue("secret"), version); err != nil {
+		return unlessChanged(version, err)
 	}
 	noContent(w)
 	return nil

@@ -27,7 +27,7 @@ func v2Grant(c *oauthreg.Consent, clientID string) grantV2 {
 	return grantV2{
 		ID: c.ID, RecordType: "oauth_grant", ClientID: clientID, Subject: c.Subject,
 		Scopes: nonNil(c.Scopes), Resources: nonNil(c.Resources),
-		CreatedAt: c.CreatedAt, LastUsedAt: optionalTime(c.LastUsedAt),
+		CreatedAt: c.CreatedAt, LastUsedAt: optionalTime(c.LastIssuedAt),
 	}
 }
 
@@ -126,19 +126,16 @@ func (v *managementV2) grant(r *http.Request, p *Principal) (grantV2, oauthreg.G
 		return grantV2{}, oauthreg.GrantFilter{}, oauthreg.ErrNotFound
 	}
 	f := oauthreg.GrantFilter{ID: id, OrgID: p.reach()}
-	found, _, err := v.s.store.ListConsents(r.Context(), f, 0, 1)
+	found, err := v.s.findConsent(r.Context(), f)
 	if err != nil {
 		return grantV2{}, f, err
 	}
-	if len(found) == 0 {
-		return grantV2{}, f, oauthreg.ErrNotFound
-	}
-	c, err := v.find(r.Context(), p, oauthreg.ByID(found[0].ClientID))
+	c, err := v.find(r.Context(), p, oauthreg.ByID(found.ClientID))
 	if err != nil {
 		return grantV2{}, f, err
 	}
 	infoOf(r.Context()).isClient(&c)
-	return v2Grant(&found[0], c.ClientID), f, nil
+	return v2Grant(&found, c.ClientID), f, nil
 }
 
 // revokeGrant serves DELETE /oauth_grants/{id}: the client is forgotten by the
@@ -160,10 +157,12 @@ func (v *managementV2) revokeGrant(w http.ResponseWriter, r *http.Request, p *Pr
 	return nil
 }
 
-// revocationV2 tells how many grants a call revoked.
+// revocationV2 tells how many grants a call revoked, and how many authorizations
+// that stood on none.
 type revocationV2 struct {
-	RecordType string `json:"record_type"`
-	Revoked    int    `json:"revoked"`
+	RecordType            string `json:"record_type"`
+	Revoked               int    `json:"revoked"`
+	RevokedAuthorizations int    `json:"revoked_authorizations"`
 }
 
 // revokeGrants serves DELETE /oauth_grants?filter[client_id]=…&filter[subject]=…:
@@ -181,15 +180,11 @@ func (v *managementV2) revokeGrants(w http.ResponseWriter, r *http.Request, p *P
 	if err != nil {
 		return err
 	}
-	e := oauthreg.Event{ClientID: q.Get("filter[client_id]"), Subject: q.Get("filter[subject]")}
-	revoked, err := v.s.revokeConsents(r.Context(), f, e)
+	done, err := v.s.RevokeConsents(r.Context(), f)
 	if err != nil {
 		return err
 	}
-	if _, err = v.s.revokeGrants(r.Context(), f, e); err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, envelope{revocationV2{"oauth_grant_revocation", revoked}})
+	writeJSON(w, http.StatusOK, envelope{revocationV2{"oauth_grant_revocation", done.Consents, done.Grants}})
 	return nil
 }
 

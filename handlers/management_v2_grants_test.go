@@ -107,10 +107,9 @@ func TestV2ConsentByAPI(t *testing.T) {
 	})
 	t.Run("before the sign-in there is nobody to decide", func(t *testing.T) {
 		target, _ := e.authorizeURL(id)
-		a := e.browser().do(http.MethodGet, target, nil)
-		token := a.location.Query().Get("interaction")
+		token := hiddenFields(t, e.browser().do(http.MethodGet, target, nil), e.opts.base+"/login", 0).Get("interaction")
 		if token == "" {
-			t.Fatalf("no interaction in %v", a.location)
+			t.Fatal("no interaction on the sign-in page")
 		}
 		e.call(http.MethodGet, "/oauth/consent/"+token, "").wantError(t, 422, "invalid_request")
 		e.call(http.MethodPost, "/oauth/grants", `{"allowed":true,"consent_token":"`+token+`"}`).wantError(t, 422, "invalid_request")
@@ -204,7 +203,7 @@ func TestV2Grants(t *testing.T) {
 
 	// All grants of a client, then of a user; first-party clients have no consent.
 	first = e.tokens(reg, "scope", "read")
-	if d := e.call(http.MethodDelete, "/oauth_grants?filter[client_id]="+reg.Client.ClientID, "").data(t); d["revoked"] != float64(1) || active(reg, first.str("access_token")) != false {
+	if d := e.call(http.MethodDelete, "/oauth_grants?filter[client_id]="+reg.Client.ClientID, "").data(t); d["revoked"] != float64(1) || d["revoked_authorizations"] != float64(0) || active(reg, first.str("access_token")) != false {
 		t.Errorf("got %v", d)
 	}
 	c.FirstParty = true
@@ -213,7 +212,7 @@ func TestV2Grants(t *testing.T) {
 	if got := e.call(http.MethodGet, "/oauth_grants?filter[client_id]="+own.Client.ClientID, "").items(t); len(got) != 0 {
 		t.Errorf("got %v", got)
 	}
-	if d := e.call(http.MethodDelete, "/oauth_grants?filter[subject]=sub-alice", "").data(t); d["revoked"] != float64(1) {
+	if d := e.call(http.MethodDelete, "/oauth_grants?filter[subject]=sub-alice", "").data(t); d["revoked"] != float64(1) || d["revoked_authorizations"] != float64(1) {
 		t.Errorf("got %v", d)
 	}
 	if active(own, silent.str("access_token")) != false || active(second, other.str("access_token")) != false {
@@ -224,5 +223,79 @@ func TestV2Grants(t *testing.T) {
 	e.call(http.MethodGet, "/oauth_grants?filter[scope]=x", "").wantError(t, 400, "invalid_request")
 	if got := e.call(http.MethodGet, "/oauth_grants?filter[subject]=%00", "").items(t); len(got) != 0 {
 		t.Errorf("got %v", got)
+	}
+}
+
+// What was revoked and given again is another grant: revoking the old one once more
+// does nothing to it.
+func TestV2GrantGivenAgain(t *testing.T) {
+	e := newManagedEnv(t, envOptions{}, nil)
+	c := webClient()
+	c.OrgID, c.ProjectID = homeOrg, homeProject
+	reg := e.register(c)
+	id := func() string {
+		t.Helper()
+		all := e.call(http.MethodGet, "/oauth_grants", "").items(t)
+		if len(all) != 1 {
+			t.Fatalf("got %v, want one grant", all)
+		}
+		return all[0]["id"].(string)
+	}
+	e.tokens(reg, "scope", "read")
+	old := id()
+	e.tokens(reg, "scope", "write") // widens it
+	if got := id(); got != old {
+		t.Errorf("got %s, want %s", got, old)
+	}
+	e.call(http.MethodDelete, "/oauth_grants/"+old, "").wantStatus(t, http.StatusOK)
+	again, silently := e.tokens(reg, "scope", "read"), e.tokens(reg, "scope", "read")
+	e.call(http.MethodDelete, "/oauth_grants/"+old, "").wantError(t, http.StatusNotFound, "not_found")
+	fresh := id()
+	if fresh == old || !e.active(reg, again.str("access_token")) || !e.active(reg, silently.str("access_token")) {
+		t.Errorf("the grant %s was revoked with %s", fresh, old)
+	}
+	e.call(http.MethodDelete, "/oauth_grants/"+fresh, "").wantStatus(t, http.StatusOK)
+	if e.active(reg, again.str("access_token")) || e.active(reg, silently.str("access_token")) {
+		t.Error("tokens outlive the grant")
+	}
+}
+
+// A client that only refreshes uses its grant, wherever that is shown.
+func TestV2GrantLastUsed(t *testing.T) {
+	e := newManagedEnv(t, envOptions{}, nil)
+	c := webClient()
+	c.OrgID, c.ProjectID = homeOrg, homeProject
+	reg := e.register(c)
+	made := e.clock.Now()
+	tokens := e.tokens(reg, "scope", "read offline_access")
+	grant := e.call(http.MethodGet, "/oauth_grants", "").items(t)[0]
+	for range 2 {
+		e.clock.add(72 * time.Hour)
+		tokens = e.tokenRequest(reg, "grant_type", "refresh_token", "refresh_token", tokens.str("refresh_token"))
+		tokens.wantStatus(t, http.StatusOK)
+	}
+	at := func(g map[string]any, member string) time.Time {
+		t.Helper()
+		v, err := time.Parse(time.RFC3339, g[member].(string))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for _, g := range []map[string]any{
+		e.call(http.MethodGet, "/oauth_grants/"+grant["id"].(string), "").data(t),
+		e.call(http.MethodGet, "/oauth_grants?filter[subject]=sub-alice", "").items(t)[0],
+	} {
+		if e.clock.Now().Sub(at(g, "last_used_at")) > time.Minute || at(g, "created_at").Sub(made) > time.Minute {
+			t.Errorf("got %v at %v", g, e.clock.Now())
+		}
+	}
+	apps, err := e.server.AuthorizedApps(t.Context(), "sub-alice")
+	if err != nil || len(apps) != 1 || e.clock.Now().Sub(apps[0].LastUsedAt) > time.Minute {
+		t.Errorf("got %+v, %v", apps, err)
+	}
+	page := e.browser().walk(e.issuer + "/account")
+	if want := "Last used on " + e.clock.Now().UTC().Format("January 2, 2006"); !strings.Contains(page.body, want) {
+		t.Errorf("the account page does not say %q:\n%s", want, page.body)
 	}
 }

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/oauthreg/oauthreg/handlers"
 )
 
 // jwtClaims are the claims of a JWT whose signature others check.
@@ -106,7 +109,7 @@ func TestV2Authorize(t *testing.T) {
 		{"unknown client", []string{"client_id", "none"}, 404},
 		{"redirect URI not registered", []string{"redirect_uri", "https://evil.example/cb"}, 422},
 		{"no client", []string{"client_id", "-"}, 400},
-		{"good", nil, 302},
+		{"good: the sign-in page", nil, 200},
 		{"bad scope goes to the client", []string{"scope", "admin"}, 302},
 	}
 	for _, tt := range tests {
@@ -148,6 +151,52 @@ func TestV2Authorize(t *testing.T) {
 	a.wantStatus(t, 200)
 	if a.str("refresh_token") == "" {
 		t.Errorf("got %s", a.raw)
+	}
+}
+
+// A library in a browser sends headers of its own to the protocol endpoints. The
+// management of clients is for servers.
+func TestV2Preflight(t *testing.T) {
+	e := newManagedEnv(t, envOptions{config: func(c *handlers.Config) { c.Registration.Mode = handlers.RegistrationOpen }}, nil)
+	const sdk = "authorization,content-type,x-stainless-arch,x-stainless-lang,x-stainless-os,x-stainless-package-version,x-stainless-retry-count,x-stainless-runtime,x-stainless-runtime-version,x-stainless-timeout"
+	ask := func(path, headers string) *tokenAnswer {
+		return e.callAs("", http.MethodOptions, path, "", "Origin", "https://app.example", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", headers)
+	}
+	allowed := func(a *tokenAnswer) []string {
+		names := strings.Split(strings.ToLower(a.header.Get("Access-Control-Allow-Headers")), ",")
+		for i := range names {
+			names[i] = strings.TrimSpace(names[i])
+		}
+		return names
+	}
+	for _, path := range []string{
+		"/oauth/token", "/oauth/introspect", "/oauth/revoke", "/oauth/register", "/oauth/register/x", "/oauth/jwks",
+		"/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource",
+	} {
+		a := ask(path, sdk)
+		if a.status != 204 || a.header.Get("Access-Control-Allow-Origin") != "*" || a.header.Get("Access-Control-Allow-Credentials") != "" {
+			t.Errorf("%s: got %d %v", path, a.status, a.header)
+		}
+		for name := range strings.SplitSeq(sdk, ",") {
+			if !slices.Contains(allowed(a), name) {
+				t.Errorf("%s: %s is not among %v", path, name, allowed(a))
+			}
+		}
+	}
+	many := strings.TrimSuffix(strings.Repeat("x-a,", 33), ",")
+	for _, headers := range []string{"", "x-a,not a name", "x-a,,x-b", "x-a,(x)", "x-a,\u00e9", "x-" + strings.Repeat("a", 63), many} {
+		got := allowed(ask("/oauth/token", headers))
+		if !slices.Contains(got, "authorization") || slices.ContainsFunc(got, func(name string) bool { return strings.HasPrefix(name, "x-") }) {
+			t.Errorf("%q: got %v", headers, got)
+		}
+	}
+	for _, path := range []string{"/oauth_clients", "/oauth/clients/x", "/oauth_grants", "/oauth/grants", "/oauth/consent/x", "/audit", "/signing_keys", "/oauth/authorize", "/openapi.json"} {
+		a := ask(path, sdk)
+		for name := range a.header {
+			if strings.HasPrefix(name, "Access-Control-") {
+				t.Errorf("%s: %s", path, name)
+			}
+		}
 	}
 }
 

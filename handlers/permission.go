@@ -77,14 +77,8 @@ func permitPostLogoutRedirect(c *oauthreg.Client, uri string) *Error {
 // parseAuthorize reads the parameters behind a valid redirect target and checks
 // their syntax. The result is compared with the registration by permitAuthorize.
 func parseAuthorize(form url.Values, p *authorizeParams) *Error {
-	for _, unsupported := range []struct{ name, code string }{
-		{"request", "request_not_supported"},           // OpenID Connect Core §6.1
-		{"request_uri", "request_uri_not_supported"},   // §6.2
-		{"registration", "registration_not_supported"}, // §7.2.1
-	} {
-		if form.Has(unsupported.name) {
-			return oauthError(400, unsupported.code, "The "+unsupported.name+" parameter is not supported.")
-		}
+	if form.Has("registration") { // OpenID Connect Core §7.2.1
+		return oauthError(400, "registration_not_supported", "The registration parameter is not supported.")
 	}
 	if p.ResponseType = orderedResponseType(form.Get("response_type")); p.ResponseType == "" {
 		return invalidRequest("The response_type parameter is missing.")

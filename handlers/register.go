@@ -18,7 +18,7 @@ import (
 func (s *Server) registrationRoutes() {
 	mount := func(path, name string, e endpoint, methods ...string) {
 		verdict := func(w http.ResponseWriter, r *http.Request) error { return registrationError(e(w, r)) }
-		s.mux.Handle(s.base+path, cors(strings.Join(methods, ", "), s.handle(name, only(methods, verdict), failRegistration)))
+		s.mount(s.base+path, cors(strings.Join(methods, ", "), s.handle(name, only(methods, verdict), failRegistration)))
 	}
 	mount("/oauth/register", "register", s.register, http.MethodPost)
 	mount("/oauth/register/{client_id}", "registration", s.registration, http.MethodGet, http.MethodPut, http.MethodDelete)

@@ -65,7 +65,8 @@ type RegistrationConfig struct {
 	// register in a minute is [Config.Limits]' business ([LimitRegistration]).
 	MaxClients int
 	// ReapUnused is after how long without a trace of use
-	// [Server.ReapRegistrations] deletes such a client. Zero means 30 days,
+	// [Server.ReapRegistrations] deletes such a client, unless the operator has
+	// made it first-party or verified it. Zero means 30 days,
 	// negative never.
 	ReapUnused time.Duration
 

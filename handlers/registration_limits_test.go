@@ -108,6 +108,17 @@ func TestReapRegistrations(t *testing.T) {
 	changed := e.registerByHTTP(refreshing)
 	invited := e.registerByHTTP(refreshing, issueToken(t, book, handlers.InitialAccessTokenOptions{}))
 	operators := e.register(webClient())
+	// Public, so no secret of theirs is ever used; one of them without consents.
+	public := func(takeOver func(c *oauthreg.Client)) *tokenAnswer {
+		a := e.registerByHTTP(`{"token_endpoint_auth_method":"none",` + redirects + `}`)
+		_, err := e.reg.Update(ctx, oauthreg.ByClientID(a.str("client_id")), oauthreg.UpdateOptions{}, func(c *oauthreg.Client) error { takeOver(c); return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	firstParty := public(func(c *oauthreg.Client) { c.FirstParty = true })
+	verified := public(func(c *oauthreg.Client) { c.Verified = true })
 
 	e.tokens(e.registration(granted), "scope", "openid read offline_access")
 	dead := e.registration(revoked)
@@ -150,8 +161,10 @@ func TestReapRegistrations(t *testing.T) {
 	}
 	e.clock.add(365 * day)
 	reap(3) // grants have ended
-	if err := get(invited); err != nil {
-		t.Errorf("registered by token: %v", err)
+	for name, a := range map[string]*tokenAnswer{"registered by token": invited, "first-party": firstParty, "verified": verified} {
+		if err := get(a); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -18,7 +18,8 @@ const reapBatch = 100
 // initial access token and show no trace of use since
 // [RegistrationConfig.ReapUnused] ago: they were not changed, no secret of
 // theirs was used, no consent to them was given or used. A client with a live
-// grant is never deleted. It returns how many were deleted, also with an error.
+// grant is never deleted, nor one that the operator has taken over: made
+// first-party, or verified. It returns how many were deleted, also with an error.
 //
 // It works in small steps and may run in any number of processes; the host calls
 // it now and then. Call [oauthreg.Registry.FlushSecretUses] before it.
@@ -56,6 +57,12 @@ func (s *Server) ReapRegistrations(ctx context.Context) (int, error) {
 
 // reap deletes the client if nothing speaks for it.
 func (s *Server) reap(ctx context.Context, c *oauthreg.Client, before time.Time) (bool, error) {
+	// Once it is the operator's, only the operator ends it. A first-party client
+	// leaves no consents behind: without a secret, and between two grants, one
+	// that is used every day looks as if it never was.
+	if c.FirstParty || c.Verified {
+		return false, nil
+	}
 	used, err := s.usedSince(ctx, c, before)
 	if err != nil || used {
 		return false, err

@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -9,10 +8,12 @@ import (
 	"fmt"
 	"hash/fnv"
 	"html/template"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -112,7 +113,7 @@ func NewRenderer(override fs.FS) (Renderer, error) {
 		}
 		if err == nil {
 			t.pages[name] = page
-			_, err = t.render(name, t.texts.texts[0], samplePages[name])
+			err = t.render(io.Discard, name, t.texts.texts[0], samplePages[name])
 		}
 		if err != nil {
 			return nil, fmt.Errorf("template %s: %w", name, err)
@@ -184,23 +185,23 @@ func (t *templateRenderer) Apps(w http.ResponseWriter, r *http.Request, p AppsPa
 // write writes nothing at all when the page cannot be made.
 func (t *templateRenderer) write(w http.ResponseWriter, r *http.Request, name string, status int, locales []string, page any) error {
 	text := t.texts.choose(locales, r.Header.Get("Accept-Language"))
-	body, err := t.render(name, text, page)
-	if err != nil {
+	body := takeBuffer()
+	defer giveBuffer(body)
+	if err := t.render(body, name, text, page); err != nil {
 		return fmt.Errorf("page: %w", err)
 	}
 	h := w.Header()
+	h.Set("Content-Length", strconv.Itoa(body.Len())) // else net/http sends it in chunks
 	allowStyle(h, t.styleSource)
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Language", text.lang)
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the browser went away; nothing to tell it
+	_, _ = w.Write(body.Bytes()) // the browser went away; nothing to tell it
 	return nil
 }
 
-func (t *templateRenderer) render(name string, text words, page any) ([]byte, error) {
-	var b bytes.Buffer
-	err := t.pages[name].ExecuteTemplate(&b, "layout.html", pageData{words: text, Style: t.style, Page: page})
-	return b.Bytes(), err
+func (t *templateRenderer) render(to io.Writer, name string, text words, page any) error {
+	return t.pages[name].ExecuteTemplate(to, "layout.html", pageData{words: text, Style: t.style, Page: page})
 }
 
 // pageData is the dot of every template. The methods are what templates may ask.

@@ -50,12 +50,15 @@ func invalidRequestURI(description string) *Error {
 	return oauthError(http.StatusBadRequest, "invalid_request_uri", description)
 }
 
+// fetchObject gets a request object by reference, from a registered place.
+type fetchObject func(ctx context.Context, uri string) (string, error)
+
 // requestParameters returns the parameters of a request that comes as a request
 // object, by value or by reference (RFC 9101, OpenID Connect Core §6). What is
 // signed is all that counts: of the parameters beside it only client_id and
 // response_type are taken, where the object has none (RFC 9101 §6.3). A form
 // without an object is returned as it is.
-func (s *Server) requestParameters(ctx context.Context, c *oauthreg.Client, form url.Values) (url.Values, error) {
+func (s *Server) requestParameters(ctx context.Context, c *oauthreg.Client, form url.Values, fetch fetchObject) (url.Values, error) {
 	object, byReference := form.Get("request"), form.Has("request_uri")
 	if object == "" && !byReference {
 		return form, nil
@@ -65,7 +68,7 @@ func (s *Server) requestParameters(ctx context.Context, c *oauthreg.Client, form
 	}
 	if byReference {
 		var err error
-		if object, err = s.requestDocument(ctx, form.Get("request_uri")); err != nil {
+		if object, err = fetch(ctx, form.Get("request_uri")); err != nil {
 			return nil, err
 		}
 	}

@@ -26,7 +26,7 @@ func (s *Server) routes() {
 	// What a browser walks through. HEAD is not GET here: it would do a step.
 	s.page("/oauth/authorize", "authorize", s.authorize, get, post)
 	s.page("/oauth/authorize/answer", "answer", s.answerPage, get)
-	s.page("/oauth/authorize/resume", "resume", s.resume, get)
+	s.page(resumePath, "resume", s.resume, get)
 	s.page("/consent", "consent", s.consent, get, post)
 	if s.signOuter != nil {
 		s.page("/oauth/logout", "logout", s.logout, get, post)
@@ -48,17 +48,23 @@ func (s *Server) open(path, name string, e endpoint, methods ...string) {
 
 // openAt is open for a path that does not lie below the issuer.
 func (s *Server) openAt(path, name string, e endpoint, methods ...string) {
-	s.mux.Handle(path, cors(strings.Join(methods, ", "), s.handle(name, only(methods, e), failJSON)))
+	s.mount(path, cors(strings.Join(methods, ", "), s.handle(name, only(methods, e), failJSON)))
+}
+
+// mount gives an absolute path its handler.
+func (s *Server) mount(path string, h http.Handler) {
+	s.served = append(s.served, path)
+	s.mux.Handle(path, h)
 }
 
 // plain is open without CORS.
 func (s *Server) plain(path, name string, e endpoint, methods ...string) {
-	s.mux.Handle(s.base+path, s.handle(name, only(methods, e), failJSON))
+	s.mount(s.base+path, s.handle(name, only(methods, e), failJSON))
 }
 
 // page mounts a step for people: errors are pages, and no other origin may read.
 func (s *Server) page(path, name string, e endpoint, methods ...string) {
-	s.mux.Handle(s.base+path, s.handle(name, only(methods, e), failPage))
+	s.mount(s.base+path, s.handle(name, only(methods, e), failPage))
 }
 
 // only refuses every other method (RFC 9110 §15.5.6).

@@ -49,7 +49,8 @@ type Server struct {
 
 	telemetry *telemetry // nil: none
 
-	mux *http.ServeMux
+	mux    *http.ServeMux
+	served []string // the paths, for the test of the description
 }
 
 // New checks cfg, names everything wrong with it at once, and returns a server.

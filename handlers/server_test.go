@@ -294,12 +294,17 @@ func (b *browser) do(method, target string, form url.Values) *answer {
 // has nothing to fill in.
 func (b *browser) walk(target string) *answer {
 	b.e.t.Helper()
+	return b.goOn(target, b.do(http.MethodGet, target, nil))
+}
+
+// goOn is walk from the answer that the browser got at that address.
+func (b *browser) goOn(at string, a *answer) *answer {
+	b.e.t.Helper()
 	origin, err := url.Parse(b.e.issuer)
 	if err != nil {
 		b.e.t.Fatal(err)
 	}
-	a := b.do(http.MethodGet, target, nil)
-	at := target
+	target := at
 	for range 12 {
 		if a.location != nil {
 			if a.location.Host != origin.Host || a.location.Scheme != origin.Scheme {

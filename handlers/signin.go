@@ -258,10 +258,11 @@ type AppsPage struct {
 
 // AuthorizedApp is one line of [AppsPage].
 type AuthorizedApp struct {
-	ConsentID  string
-	Client     ClientView
-	Scopes     []Scope
-	Resources  []string
-	Since      time.Time
+	ConsentID string
+	Client    ClientView
+	Scopes    []Scope
+	Resources []string
+	Since     time.Time
+	// LastUsedAt is when a token was last issued to the app.
 	LastUsedAt time.Time
 }

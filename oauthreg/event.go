@@ -48,7 +48,7 @@ const (
 	EventConsentGiven  EventType = "consent.given"
 	EventConsentDenied EventType = "consent.denied"
 	// EventConsentRevoked: Count remembered consents are gone, with every grant
-	// beneath them; those that ClientID and Subject say.
+	// beneath them; those that ClientID, Subject, OrgID and ProjectID say.
 	EventConsentRevoked EventType = "consent.revoked"
 
 	// EventAuthorized: a client has its answer, usually a code, for a new grant.
@@ -61,7 +61,7 @@ const (
 	// EventTokenRevoked: one access token is worth nothing any more.
 	EventTokenRevoked EventType = "token.revoked"
 	// EventGrantRevoked: Count grants are, with all their codes and tokens: the one
-	// of GrantID, or those that ClientID and Subject say.
+	// of GrantID, or those that ClientID, Subject, OrgID and ProjectID say.
 	EventGrantRevoked EventType = "grant.revoked"
 	// EventReplayDetected: a code or refresh token (Detail) was used again by its
 	// client, so its grant was revoked.

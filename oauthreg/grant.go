@@ -44,6 +44,10 @@ type Consent struct {
 	CreatedAt time.Time
 	// LastUsedAt is when a grant was last made on it.
 	LastUsedAt time.Time
+	// LastIssuedAt is when a token was last issued under it: the latest of
+	// LastUsedAt and that of the live grants beneath. [GrantStore.ListConsents]
+	// alone fills it in; it is not saved.
+	LastIssuedAt time.Time
 }
 
 // GrantFilter selects grants and consents. Empty fields do not restrict; OrgID
@@ -84,16 +88,22 @@ type GrantStore interface {
 	// error: nobody revokes everything by mistake.
 	RevokeGrants(ctx context.Context, f GrantFilter) (int, error)
 
-	// Consent returns what subject allowed the client ([Client.ID]);
-	// [ErrNotFound] if nothing.
+	// Consent returns what subject allowed the client ([Client.ID]), without
+	// LastIssuedAt; [ErrNotFound] if nothing.
 	Consent(ctx context.Context, clientID, subject string) (Consent, error)
 
 	// SaveConsent adds or widens: c.Scopes and c.Resources are joined to what
 	// an existing consent of the same client and subject has, and the id of
-	// the one row that now exists is returned. Safe under concurrent calls.
+	// the one row that now exists is returned. A consent given after none
+	// existed has an id that none had before. Safe under concurrent calls.
+	//
+	// Inside a transaction of the engine the id is for CreateGrant in the same
+	// transaction. Whether the consent has it, or one that another call gave
+	// it, may show at the commit; the grant has that of the consent.
 	SaveConsent(ctx context.Context, c Consent) (string, error)
 
-	// ListConsents returns consents, newest first; limits as ListGrants.
+	// ListConsents returns consents, newest first and with LastIssuedAt; limits
+	// as ListGrants.
 	ListConsents(ctx context.Context, f GrantFilter, offset, limit int) ([]Consent, int, error)
 
 	// RevokeConsents deletes the consents that f selects and revokes all live

@@ -15,6 +15,17 @@ func (r *Registry) Validate(c Client, opts RegisterOptions) error {
 	return invalid(append(problems, secretProblems(&c, opts.Secret, opts.SecretHash, opts.SecretLabel)...))
 }
 
+// ValidateUpdate says what [Registry.Update] would refuse about a change of c, a
+// client as it was read, without changing anything: an [InvalidError], the error
+// of change, or nil.
+func (r *Registry) ValidateUpdate(c Client, rules Rules, change func(*Client) error) error {
+	after, err := changedClient(&c, change)
+	if err != nil {
+		return err
+	}
+	return invalid(newProblems(r.validate(&c, rules), r.validate(&after, rules)))
+}
+
 // UpdateRegistration is [Registry.Update] for whoever has the client's
 // registration access token, and replaces that in the same transaction: of any
 // number of concurrent calls with one token exactly one takes effect and gets a

@@ -146,6 +146,15 @@ func (r *Registry) On(store Store) *Registry {
 	return &on
 }
 
+// GrantTypes are those that the server offers and a client may register.
+func (r *Registry) GrantTypes() []GrantType {
+	out := []GrantType{GrantAuthorizationCode, GrantClientCredentials, GrantRefreshToken}
+	if r.implicit {
+		out = append(out, GrantImplicit)
+	}
+	return append(out, r.grantTypes...)
+}
+
 // now is the time as it is kept: UTC, to the millisecond.
 func (r *Registry) now() time.Time { return r.clock().UTC().Truncate(time.Millisecond) }
 
@@ -345,13 +354,10 @@ func (r *Registry) Update(ctx context.Context, ref Ref, opts UpdateOptions, chan
 // when nothing changed.
 func (r *Registry) edit(ctx context.Context, rec *Record, rules Rules, change func(*Client) error) (*AuditRecord, error) {
 	before := rec.Client
-	after := before.Clone()
-	if err := change(&after); err != nil {
+	after, err := changedClient(&before, change)
+	if err != nil {
 		return nil, err
 	}
-	keepImmutable(&after, &before)
-	after.follow(&before)
-	after.complete()
 	if same, err := sameMembers(&before, &after); same || err != nil {
 		return nil, err
 	}
@@ -368,6 +374,18 @@ func (r *Registry) edit(ctx context.Context, rec *Record, rules Rules, change fu
 	}
 	rec.Client = after
 	return &audit, nil
+}
+
+// changedClient is before with the change, and with what follows from it.
+func changedClient(before *Client, change func(*Client) error) (Client, error) {
+	after := before.Clone()
+	if err := change(&after); err != nil {
+		return Client{}, err
+	}
+	keepImmutable(&after, before)
+	after.follow(before)
+	after.complete()
+	return after, nil
 }
 
 // update runs change in the store, again when someone else was faster and the
@@ -439,18 +457,30 @@ func newProblems(before, after []problem) []problem {
 // Suspend switches the client off: from then on it gets nothing, and its tokens
 // are inactive. Nothing happens if it is off already.
 func (r *Registry) Suspend(ctx context.Context, ref Ref) (Client, error) {
-	return r.setSuspended(ctx, ref, true)
+	return r.SuspendIfVersion(ctx, ref, 0)
+}
+
+// SuspendIfVersion is [Registry.Suspend] for a client of that version;
+// [ErrConflict] when it has another, also when it is off already. 0 means any.
+func (r *Registry) SuspendIfVersion(ctx context.Context, ref Ref, version int64) (Client, error) {
+	return r.setSuspended(ctx, ref, version, true)
 }
 
 // Resume switches the client on again, with those of its tokens that neither
 // expired nor were revoked. Nothing happens if it is on already.
 func (r *Registry) Resume(ctx context.Context, ref Ref) (Client, error) {
-	return r.setSuspended(ctx, ref, false)
+	return r.ResumeIfVersion(ctx, ref, 0)
 }
 
-func (r *Registry) setSuspended(ctx context.Context, ref Ref, suspended bool) (Client, error) {
+// ResumeIfVersion is [Registry.Resume] for a client of that version;
+// [ErrConflict] when it has another, also when it is on already. 0 means any.
+func (r *Registry) ResumeIfVersion(ctx context.Context, ref Ref, version int64) (Client, error) {
+	return r.setSuspended(ctx, ref, version, false)
+}
+
+func (r *Registry) setSuspended(ctx context.Context, ref Ref, version int64, suspended bool) (Client, error) {
 	var result Client
-	err := r.update(ctx, ref, 0, func(rec *Record) (*AuditRecord, error) {
+	err := r.update(ctx, ref, version, func(rec *Record) (*AuditRecord, error) {
 		before := rec.Client.Clone()
 		result = before
 		if before.Suspended() == suspended {

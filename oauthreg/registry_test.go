@@ -515,10 +515,32 @@ func TestUpdateIfVersion(t *testing.T) {
 	if err := rename(1); !errors.Is(err, oauthreg.ErrConflict) {
 		t.Errorf("the version before: got %v, want ErrConflict", err)
 	}
-	if err := f.DeleteIfVersion(t.Context(), oauthreg.ByID(id), 1); !errors.Is(err, oauthreg.ErrConflict) {
+	ref := oauthreg.ByID(id)
+	secrets, err := f.Secrets(t.Context(), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, change := range []func(version int64) error{
+		func(version int64) error { _, err := f.SuspendIfVersion(t.Context(), ref, version); return err },
+		func(version int64) error { _, err := f.ResumeIfVersion(t.Context(), ref, version); return err },
+		func(version int64) error {
+			_, err := f.RotateSecret(t.Context(), ref, oauthreg.RotateOptions{Overlap: time.Hour, IfVersion: version})
+			return err
+		},
+		func(version int64) error { return f.RevokeSecretIfVersion(t.Context(), ref, secrets[0].ID, version) },
+	} {
+		version := int64(2 + i)
+		if err := change(version - 1); !errors.Is(err, oauthreg.ErrConflict) {
+			t.Errorf("change %d of the version before: got %v, want ErrConflict", i, err)
+		}
+		if err := change(version); err != nil {
+			t.Errorf("change %d of the version there is: got %v", i, err)
+		}
+	}
+	if err := f.DeleteIfVersion(t.Context(), oauthreg.ByID(id), 5); !errors.Is(err, oauthreg.ErrConflict) {
 		t.Errorf("deleting the version before: got %v, want ErrConflict", err)
 	}
-	if err := f.DeleteIfVersion(t.Context(), oauthreg.ByID(id), 2); err != nil {
+	if err := f.DeleteIfVersion(t.Context(), oauthreg.ByID(id), 6); err != nil {
 		t.Errorf("deleting the version there is: got %v", err)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"github.com/google/uuid"
 )
 
 // SecretPrefix begins every client secret that the registry generates, so that
@@ -112,6 +114,10 @@ func (r *Registry) newSecret(secret, hash, label string, now time.Time) (plain s
 // RotateOptions are what [Registry.RotateSecret] takes. The zero value replaces
 // all secrets at once by one that does not expire.
 type RotateOptions struct {
+	// ID is the new secret's, a UUID that no secret of the client has:
+	// [ErrConflict]. Empty means a fresh one. Who repeats a call under the same
+	// ID rotates once.
+	ID string
 	// Overlap is how long the secrets there are stay valid, at most
 	// [MaxSecretOverlap]. One that ends earlier anyway keeps its end.
 	Overlap time.Duration
@@ -119,6 +125,9 @@ type RotateOptions struct {
 	Lifetime time.Duration
 	// Label is the operator's name for the new secret, at most 64 characters.
 	Label string
+	// IfVersion refuses with [ErrConflict] unless the client has that version;
+	// 0 means any.
+	IfVersion int64
 }
 
 // IssuedSecret is a secret that was just made, shown once and never again.
@@ -132,9 +141,10 @@ type IssuedSecret struct {
 // RotateSecret gives the client a new generated secret, and its other secrets
 // an end. Secrets that have expired are forgotten.
 //
-// The error is [ErrNotFound], or [InvalidError] when the client does not
-// authenticate by secret, when opts is outside its limits, or when the client
-// would have more than 16 valid secrets.
+// The error is [ErrNotFound], [ErrConflict] when the version is not
+// opts.IfVersion or the ID is taken, or [InvalidError] when the client does not authenticate by
+// secret, when opts is outside its limits, or when the client would have more
+// than 16 valid secrets.
 func (r *Registry) RotateSecret(ctx context.Context, ref Ref, opts RotateOptions) (IssuedSecret, error) {
 	v := &validator{}
 	if opts.Overlap < 0 || opts.Overlap > MaxSecretOverlap {
@@ -144,6 +154,9 @@ func (r *Registry) RotateSecret(ctx context.Context, ref Ref, opts RotateOptions
 		v.add("lifetime", "", "must not be negative")
 	}
 	v.label(opts.Label)
+	if id, err := uuid.Parse(opts.ID); opts.ID != "" && (err != nil || id.String() != opts.ID) {
+		v.add("id", "", "must be a UUID in lower case")
+	}
 	if err := invalid(v.problems); err != nil {
 		return IssuedSecret{}, err
 	}
@@ -153,14 +166,22 @@ func (r *Registry) RotateSecret(ctx context.Context, ref Ref, opts RotateOptions
 	if err != nil {
 		return IssuedSecret{}, err
 	}
+	if opts.ID != "" {
+		kept.ID = opts.ID
+	}
 	if opts.Lifetime > 0 {
 		kept.ExpiresAt = now.Add(opts.Lifetime).Truncate(time.Millisecond)
 	}
 	end := now.Add(opts.Overlap).Truncate(time.Millisecond)
 	out := IssuedSecret{Secret: plain, Info: kept.public()}
-	err = r.update(ctx, ref, 0, func(rec *Record) (*AuditRecord, error) {
+	taken := false
+	err = r.update(ctx, ref, opts.IfVersion, func(rec *Record) (*AuditRecord, error) {
 		if !usesSecret(rec.Client.TokenEndpointAuthMethod) {
 			return nil, invalidField("token_endpoint_auth_method", "must be one that uses a secret")
+		}
+		// Not an error yet: a conflict would be tried again.
+		if taken = slices.ContainsFunc(rec.Secrets, func(s Secret) bool { return s.ID == kept.ID }); taken {
+			return nil, nil
 		}
 		secrets := []Secret{kept}
 		for _, s := range rec.Secrets {
@@ -183,6 +204,9 @@ func (r *Registry) RotateSecret(ctx context.Context, ref Ref, opts RotateOptions
 		out.Client = rec.Client.Clone()
 		return &audit, nil
 	})
+	if err == nil && taken {
+		err = fmt.Errorf("%w: the client has a secret of that id", ErrConflict)
+	}
 	if err != nil {
 		return IssuedSecret{}, err
 	}
@@ -216,7 +240,13 @@ func (r *Registry) Secrets(ctx context.Context, ref Ref) ([]Secret, error) {
 // authenticate until it is given another. [ErrNotFound] when the client or the
 // secret does not exist.
 func (r *Registry) RevokeSecret(ctx context.Context, ref Ref, secretID string) error {
-	return r.update(ctx, ref, 0, func(rec *Record) (*AuditRecord, error) {
+	return r.RevokeSecretIfVersion(ctx, ref, secretID, 0)
+}
+
+// RevokeSecretIfVersion is [Registry.RevokeSecret] for a client of that version;
+// [ErrConflict] when it has another. 0 means any.
+func (r *Registry) RevokeSecretIfVersion(ctx context.Context, ref Ref, secretID string, version int64) error {
+	return r.update(ctx, ref, version, func(rec *Record) (*AuditRecord, error) {
 		i := slices.IndexFunc(rec.Secrets, func(s Secret) bool { return s.ID == secretID })
 		if i < 0 {
 			return nil, ErrNotFound

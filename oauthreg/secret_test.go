@@ -238,6 +238,7 @@ func TestRotateSecretRefusals(t *testing.T) {
 		{"negative overlap and lifetime", id, oauthreg.RotateOptions{Overlap: -1, Lifetime: -1}, []string{"overlap", "lifetime"}},
 		{"overlap of more than 90 days", id, oauthreg.RotateOptions{Overlap: oauthreg.MaxSecretOverlap + 1}, []string{"overlap"}},
 		{"label too long", id, oauthreg.RotateOptions{Label: strings.Repeat("a", 65)}, []string{"label"}},
+		{"id that is none", id, oauthreg.RotateOptions{ID: "x"}, []string{"id"}},
 		{"public client", publicID, oauthreg.RotateOptions{}, []string{"token_endpoint_auth_method"}},
 	}
 	for _, tt := range tests {
@@ -257,6 +258,25 @@ func TestRotateSecretRefusals(t *testing.T) {
 	_, err := f.RotateSecret(t.Context(), oauthreg.ByID(id), oauthreg.RotateOptions{Overlap: time.Hour})
 	if got := problems(t, err); !slices.Equal(got, []string{"overlap"}) {
 		t.Errorf("17 secrets: got problems with %q, want overlap", got)
+	}
+}
+
+// Whoever repeats a rotation under the same ID rotates once.
+func TestRotateSecretID(t *testing.T) {
+	f := newRegistry(t)
+	made := f.mustRegister(t, webApp(), oauthreg.RegisterOptions{})
+	ref := oauthreg.ByID(made.Client.ID)
+	opts := oauthreg.RotateOptions{ID: "0198a000-0000-8000-8000-000000000001"}
+	issued, err := f.RotateSecret(t.Context(), ref, opts)
+	if err != nil || issued.Info.ID != opts.ID {
+		t.Fatalf("got %+v, %v", issued.Info, err)
+	}
+	if _, err := f.RotateSecret(t.Context(), ref, opts); !errors.Is(err, oauthreg.ErrConflict) {
+		t.Errorf("again: got %v, want ErrConflict", err)
+	}
+	rec, err := f.Record(t.Context(), ref)
+	if err != nil || !f.CheckSecret(&rec, issued.Secret) || rec.Client.Version != issued.Client.Version {
+		t.Errorf("the repetition changed version %d: %v", rec.Client.Version, err)
 	}
 }
 

@@ -36,7 +36,8 @@ type LoginSession struct {
 
 // SessionStore keeps the sessions of the built-in sign-in.
 type SessionStore interface {
-	// CreateLoginSession stores s under the digest of s.Handle.
+	// CreateLoginSession stores s under the digest of s.Handle. Inside a
+	// transaction of the engine it is part of it.
 	CreateLoginSession(ctx context.Context, s LoginSession) error
 	// LoginSession finds by handle; [ErrNotFound] when unknown, ended or expired.
 	LoginSession(ctx context.Context, handle string) (LoginSession, error)
@@ -82,6 +83,8 @@ type InteractionStore interface {
 	Interaction(ctx context.Context, handle, browser string) (Interaction, error)
 	// UpdateInteraction replaces Subject, SessionID and Request of a pending
 	// interaction; [ErrConsumed] when it was finished, [ErrNotFound] when gone.
+	// Inside a transaction of the engine it is part of it, and the verdict may
+	// come with the commit.
 	UpdateInteraction(ctx context.Context, i Interaction) error
 	// FinishInteraction ends it. Of any number of concurrent calls exactly one
 	// returns nil; the others get [ErrConsumed]. Inside a transaction of the

@@ -2,7 +2,7 @@ package storage
 
 import (
 	"context"
-	"crypto/sha256"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,28 +10,29 @@ import (
 	"github.com/oauthreg/oauthreg/oauthreg"
 )
 
-const consentColumns = "k.id, k.client_id, k.subject, k.scopes, k.resources, k.created_at, k.last_used_at"
+// Consents that were first given before ids were random have one that follows from
+// the client and the subject, as the first migration says; nothing depends on it.
+const consentColumns = "id, client_id, subject, scopes, resources, created_at, last_used_at"
 
-func scanConsent(scan func(...any) error) (oauthreg.Consent, error) {
+// scanConsent reads a row of consentColumns, and what more there is of it.
+func scanConsent(scan func(...any) error, more ...any) (oauthreg.Consent, error) {
 	var (
 		k                 oauthreg.Consent
 		scopes, resources []byte
 		created, lastUsed int64
 	)
-	if err := scan(&k.ID, &k.ClientID, &k.Subject, &scopes, &resources, &created, &lastUsed); err != nil {
+	if err := scan(append([]any{&k.ID, &k.ClientID, &k.Subject, &scopes, &resources, &created, &lastUsed}, more...)...); err != nil {
 		return k, err
 	}
 	k.CreatedAt, k.LastUsedAt = fromMicros(created), fromMicros(lastUsed)
 	return k, readLists(scopes, &k.Scopes, resources, &k.Resources)
 }
 
-// consentID is the id of the one consent that a client and a subject can have
-// between them. It follows from the two, so that a grant made in the same
-// transaction can name it before it is written. The form is that of a UUID of
-// version 8 (RFC 9562 §5.8).
-func consentID(clientID, subject string) string {
-	h := sha256.Sum256([]byte("oauthreg consent\x00" + clientID + "\x00" + subject))
-	return formatUUID(h[:16], 8)
+// savedConsent is a consent that a unit of work saves, for the grants that the
+// unit makes on it.
+type savedConsent struct {
+	given string // the id that SaveConsent returned
+	id    string // what it turned out to be, when a row was there already
 }
 
 // formatUUID writes 16 bytes as a UUID of a version, changing the bits that
@@ -51,8 +52,8 @@ func (s *Store) Consent(ctx context.Context, clientID, subject string) (oauthreg
 	}
 	err := s.read(ctx, "get consent", func(ctx context.Context, c conn) error {
 		found := false
-		err := c.each(ctx, "SELECT "+consentColumns+" FROM oauthreg_consents k WHERE k.id = ?",
-			[]any{consentID(clientID, subject)}, func(scan func(...any) error) (err error) {
+		err := c.each(ctx, "SELECT "+consentColumns+" FROM oauthreg_consents WHERE client_id = ? AND subject = ?",
+			[]any{clientID, subject}, func(scan func(...any) error) (err error) {
 				found = true
 				k, err = scanConsent(scan)
 				return err
@@ -65,10 +66,12 @@ func (s *Store) Consent(ctx context.Context, clientID, subject string) (oauthreg
 	return k, err
 }
 
-// SaveConsent adds or widens; see [oauthreg.GrantStore]. The id follows from
-// the client and the subject (k.ID is ignored), so it is known in a transaction
-// too and is the same when a revoked consent is given again. [oauthreg.ErrNotFound]
-// if there is none yet, and no such client or a suspended one.
+// SaveConsent adds or widens; see [oauthreg.GrantStore]. k.ID is ignored: a
+// consent that is given after none existed, or after it was revoked, has an id that
+// none had before, so that nobody revokes it who meant the old one. In a
+// transaction the id that is returned stands for that of the row until the commit.
+// [oauthreg.ErrNotFound] if there is no consent yet, and no such client or a
+// suspended one.
 func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, error) {
 	const doing = "save consent"
 	if k.ClientID == "" || k.Subject == "" {
@@ -80,7 +83,11 @@ func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, er
 	if k.LastUsedAt.IsZero() {
 		k.LastUsedAt = k.CreatedAt
 	}
-	id := consentID(k.ClientID, k.Subject)
+	id, err := uuid7(s.now())
+	if err != nil {
+		return "", explain(doing, err)
+	}
+	saved := &savedConsent{given: id}
 	wantScopes, wantResources := union(nil, k.Scopes), union(nil, k.Resources)
 	scopes, err := listJSON(wantScopes)
 	if err != nil {
@@ -92,6 +99,7 @@ func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, er
 	}
 	from, holder := s.fromHolder(k.ClientID)
 	err = s.do(ctx, doing, func(ctx context.Context, c conn) error {
+		saved.id = id
 		n, err := c.exec(ctx, `INSERT INTO oauthreg_consents (id, client_id, subject, scopes, resources, created_at, last_used_at, uses)
 			SELECT ?, c.id, ?, ?, ?, ?, ?, 0`+from+onConflict,
 			append([]any{id, k.Subject, scopes, resources, micros(k.CreatedAt), micros(k.LastUsedAt)}, holder...)...)
@@ -99,8 +107,8 @@ func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, er
 			return err
 		}
 		var haveScopes, haveResources []byte
-		found, err := c.one(ctx, "SELECT scopes, resources FROM oauthreg_consents WHERE id = ?"+c.sql.d.forUpdate,
-			[]any{id}, &haveScopes, &haveResources)
+		found, err := c.one(ctx, "SELECT id, scopes, resources FROM oauthreg_consents WHERE client_id = ? AND subject = ?"+c.sql.d.forUpdate,
+			[]any{k.ClientID, k.Subject}, &saved.id, &haveScopes, &haveResources)
 		if err != nil {
 			return err
 		}
@@ -127,13 +135,16 @@ func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, er
 			return err
 		}
 		_, err = c.exec(ctx, "UPDATE oauthreg_consents SET scopes = ?, resources = ?, last_used_at = ?, uses = uses + 1 WHERE id = ?",
-			joinedScopes, joinedResources, micros(k.LastUsedAt), id)
+			joinedScopes, joinedResources, micros(k.LastUsedAt), saved.id)
 		return err
 	})
 	if err != nil {
 		return "", err
 	}
-	return id, nil
+	if s.savesConsent(ctx, saved) {
+		return id, nil
+	}
+	return saved.id, nil
 }
 
 // union is a without repetitions, and what b has beyond it.
@@ -158,6 +169,7 @@ func (s *Store) ListConsents(ctx context.Context, f oauthreg.GrantFilter, offset
 	if f.SessionID != "" {
 		return nil, 0, explain(doing, errConsentSession)
 	}
+	now := micros(s.now())
 	var w where
 	grantFilter(&w, "k", f)
 	var consents []oauthreg.Consent
@@ -167,9 +179,16 @@ func (s *Store) ListConsents(ctx context.Context, f oauthreg.GrantFilter, offset
 		if _, err := c.one(ctx, "SELECT COUNT(*) FROM oauthreg_consents k"+w.sql(), w.args, &total); err != nil {
 			return err
 		}
-		return c.each(ctx, "SELECT "+consentColumns+" FROM oauthreg_consents k"+w.sql()+" ORDER BY k.created_at DESC, k.id DESC LIMIT ? OFFSET ?",
-			append(w.args, page(limit), max(offset, 0)), func(scan func(...any) error) error {
-				k, err := scanConsent(scan)
+		// Grants are looked for beneath the rows of the page alone: some databases
+		// compute all columns before they sort and cut.
+		return c.each(ctx, "SELECT "+consentColumns+`,
+				(SELECT MAX(g.last_used_at) FROM oauthreg_grants g WHERE g.consent_id = few.id AND g.revoked_at IS NULL AND g.expires_at > ?)
+			FROM (SELECT `+consentColumns+" FROM oauthreg_consents k"+w.sql()+` ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?) few
+			ORDER BY created_at DESC, id DESC`,
+			slices.Concat([]any{now}, w.args, []any{page(limit), max(offset, 0)}), func(scan func(...any) error) error {
+				var issued sql.NullInt64
+				k, err := scanConsent(scan, &issued)
+				k.LastIssuedAt = fromMicros(max(issued.Int64, micros(k.LastUsedAt)))
 				consents = append(consents, k)
 				return err
 			})

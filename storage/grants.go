@@ -116,13 +116,15 @@ func (s *Store) CreateGrant(ctx context.Context, g oauthreg.Grant) error {
 	if g.LastUsedAt.IsZero() {
 		g.LastUsedAt = g.CreatedAt
 	}
+	consentID := s.consentNamed(ctx, g.ConsentID)
 	from, holder := s.fromHolder(g.ClientID)
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
+		consent := consentID()
 		if g.ConsentID != "" {
 			// Also locks the consent's row, where rows are locked: a revocation
 			// comes before this or sees the new grant.
 			n, err := c.exec(ctx, "UPDATE oauthreg_consents SET last_used_at = ?, uses = uses + 1 WHERE id = ? AND client_id = ? AND subject = ?",
-				micros(g.CreatedAt), g.ConsentID, g.ClientID, g.Subject)
+				micros(g.CreatedAt), consent, g.ClientID, g.Subject)
 			if err != nil {
 				return err
 			}
@@ -133,7 +135,7 @@ func (s *Store) CreateGrant(ctx context.Context, g oauthreg.Grant) error {
 		n, err := c.exec(ctx, `INSERT INTO oauthreg_grants
 			(id, client_id, subject, session_id, consent_id, scopes, resources, created_at, last_used_at, expires_at, revoked_at, uses)
 			SELECT ?, c.id, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0`+from,
-			append([]any{g.ID, g.Subject, null(g.SessionID), null(g.ConsentID), scopes, resources,
+			append([]any{g.ID, g.Subject, null(g.SessionID), null(consent), scopes, resources,
 				micros(g.CreatedAt), micros(g.LastUsedAt), expiry(g.ExpiresAt), maybe(g.RevokedAt)}, holder...)...)
 		if err == nil && n == 0 {
 			return fmt.Errorf("%w: %w", errNoClient, oauthreg.ErrNotFound)

@@ -241,6 +241,12 @@ func TestRevokeConsents(t *testing.T) {
 				t.Errorf("%+v: got no error", f)
 			}
 		}
+		consentID := func(subject string) string {
+			consent, err := s.Consent(ctx, k[0].RegistryID(), subject)
+			must(t, err)
+			return consent.ID
+		}
+		stale, bobs := consentID("alice"), consentID("bob")
 		n, err := s.RevokeConsents(ctx, oauthreg.GrantFilter{ClientID: k[0].RegistryID(), Subject: "alice"})
 		must(t, err)
 		if n != 1 {
@@ -254,10 +260,8 @@ func TestRevokeConsents(t *testing.T) {
 			t.Errorf("%d grants are left, want 11: two beneath the consent went", total)
 		}
 		// Who read the consent before cannot make a grant on it after.
-		stale := consentID(k[0].RegistryID(), "alice")
 		wantErr(t, s.CreateGrant(ctx, oauthreg.Grant{ID: "late", ClientID: k[0].RegistryID(), Subject: "alice", ConsentID: stale, ExpiresAt: c.now().Add(time.Hour)}), oauthreg.ErrConflict)
 		// Nor on somebody else's.
-		bobs := consentID(k[0].RegistryID(), "bob")
 		wantErr(t, s.CreateGrant(ctx, oauthreg.Grant{ID: "late", ClientID: k[0].RegistryID(), Subject: "alice", ConsentID: bobs, ExpiresAt: c.now().Add(time.Hour)}), oauthreg.ErrConflict)
 
 		n, err = s.RevokeConsents(ctx, oauthreg.GrantFilter{OrgID: "o1"})

@@ -90,7 +90,7 @@ func (s *Store) UpdateInteraction(ctx context.Context, i oauthreg.Interaction) e
 	if err != nil {
 		return explain(doing, err)
 	}
-	return s.write(ctx, doing, func(ctx context.Context, c conn) error {
+	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, `UPDATE oauthreg_interactions SET subject = ?, session_id = ?, request = ?
 			WHERE handle = ? AND finished_at IS NULL AND expires_at > ?`, i.Subject, i.SessionID, sealed, key, now)
 		if err != nil || n == 1 {

@@ -68,7 +68,7 @@ func (s *Store) CreateLoginSession(ctx context.Context, l oauthreg.LoginSession)
 		l.LastSeenAt = l.CreatedAt
 	}
 	expires, idle := expiry(l.ExpiresAt), expiry(l.IdleExpiresAt)
-	return s.write(ctx, doing, func(ctx context.Context, c conn) error {
+	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		_, err := c.exec(ctx, "INSERT INTO oauthreg_login_sessions (expires_at, "+loginColumns+") VALUES ("+marks(12)+")",
 			min(expires, idle), key,
 			l.SessionID, l.Subject, maybe(l.AuthTime), amr, l.ACR, browser, micros(l.CreatedAt), micros(l.LastSeenAt), expires, idle)

@@ -124,6 +124,14 @@ func hotStatements(t *testing.T, s *Store, c *clock) map[string][]any {
 			return err
 		},
 		func() error {
+			_, _, err := s.ListConsents(ctx, oauthreg.GrantFilter{ClientID: k.RegistryID()}, 0, 0)
+			return err
+		},
+		func() error {
+			_, _, err := s.ListConsents(ctx, oauthreg.GrantFilter{ID: consent, OrgID: "o"}, 0, 1)
+			return err
+		},
+		func() error {
 			_, _, err := s.ListClients(ctx, oauthreg.ListQuery{OrgID: "o", ProjectID: "p"})
 			return err
 		},

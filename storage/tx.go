@@ -16,6 +16,8 @@ type unit struct {
 	// uses are the grants that one of the writes, [Store.UseGrant], leaves with
 	// this end: what is issued later in the unit need not extend them to less.
 	uses []grantUse
+	// consents are those that one of the writes saves.
+	consents []*savedConsent
 }
 
 type grantUse struct {
@@ -57,8 +59,8 @@ var (
 //
 // These take part: all of fosite's Create, Delete, Invalidate, Rotate, Revoke
 // and Set methods, and CreateGrant, UseGrant, SaveConsent, RevokeGrants,
-// FinishInteraction, EndLoginSession, JoinSession and EndSession. Others write
-// at once, on their own.
+// UpdateInteraction, FinishInteraction, CreateLoginSession, EndLoginSession,
+// JoinSession and EndSession. Others write at once, on their own.
 //
 // Transactions nest. Committing an inner one leaves its writes to the outer;
 // rolling it back drops its writes alone. The context is bound to this Store
@@ -180,6 +182,35 @@ func (s *Store) lastsUntil(ctx context.Context, id string, expires int64) bool {
 		}
 	}
 	return false
+}
+
+// savesConsent notes what the write made last saves, and reports whether that
+// waits for a commit.
+func (s *Store) savesConsent(ctx context.Context, saved *savedConsent) bool {
+	l, ok := ctx.Value(levelKey{s}).(*level)
+	if !ok {
+		return false
+	}
+	l.unit.mu.Lock()
+	defer l.unit.mu.Unlock()
+	l.unit.consents = append(l.unit.consents, saved)
+	return true
+}
+
+// consentNamed returns what tells, when a later write of the transaction in ctx
+// runs, which consent that id is: one that the transaction saves may have been there
+// already, with another.
+func (s *Store) consentNamed(ctx context.Context, id string) func() string {
+	if l, ok := ctx.Value(levelKey{s}).(*level); ok {
+		l.unit.mu.Lock()
+		defer l.unit.mu.Unlock()
+		for _, saved := range l.unit.consents {
+			if saved.given == id {
+				return func() string { return saved.id }
+			}
+		}
+	}
+	return func() string { return id }
 }
 
 // waits reports whether a write with this context would wait for a commit.

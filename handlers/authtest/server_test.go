@@ -496,7 +496,7 @@ func TestRequests(t *testing.T) {
 	if len(authorize) != 1 || len(token) != 1 {
 		t.Fatalf("%d and %d requests", len(authorize), len(token))
 	}
-	if q := authorize[0].URL.Query(); q.Get("code_challenge_method") != "S256" || authorize[0].Status != http.StatusFound {
+	if q := authorize[0].URL.Query(); q.Get("code_challenge_method") != "S256" || authorize[0].Status != http.StatusOK {
 		t.Errorf("got %+v", authorize[0])
 	}
 	r := token[0]

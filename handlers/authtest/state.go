@@ -30,14 +30,11 @@ func (s *Server) RevokeGrants(clientID, username string) int {
 	if username != "" {
 		f.Subject = s.user(username).Subject
 	}
-	n, err := s.Store.RevokeConsents(ctx, f)
-	if err == nil {
-		_, err = s.Store.RevokeGrants(ctx, f)
-	}
+	revoked, err := s.Handler.RevokeConsents(ctx, f)
 	if err != nil {
 		s.fail("revoke grants of client %q: %v", clientID, err)
 	}
-	return n
+	return revoked.Consents
 }
 
 // Suspend switches a client off: it gets nothing, and its tokens are inactive

@@ -567,6 +567,7 @@ func (m *memory) SaveConsent(_ context.Context, c oauthreg.Consent) (id string, 
 			have = oauthreg.Consent{ID: unique("consent"), ClientID: c.ClientID, Subject: c.Subject, CreatedAt: time.Now()}
 		}
 		have.Scopes, have.Resources = joined(have.Scopes, c.Scopes), joined(have.Resources, c.Resources)
+		have.LastUsedAt = c.LastUsedAt
 		r.consents[key] = have
 		id = have.ID
 		return nil
@@ -581,11 +582,19 @@ func joined(a, b []string) []string {
 }
 
 func (m *memory) ListConsents(_ context.Context, f oauthreg.GrantFilter, offset, limit int) ([]oauthreg.Consent, int, error) {
+	r := m.read()
 	var found []oauthreg.Consent
-	for _, c := range m.read().consents {
-		if m.selects(f, c.ID, c.ClientID, c.Subject, "") {
-			found = append(found, c)
+	for _, c := range r.consents {
+		if !m.selects(f, c.ID, c.ClientID, c.Subject, "") {
+			continue
 		}
+		c.LastIssuedAt = c.LastUsedAt
+		for id, g := range r.grants {
+			if _, live := r.live(id); live && g.ConsentID == c.ID && g.LastUsedAt.After(c.LastIssuedAt) {
+				c.LastIssuedAt = g.LastUsedAt
+			}
+		}
+		found = append(found, c)
 	}
 	slices.SortFunc(found, func(a, b oauthreg.Consent) int { return b.CreatedAt.Compare(a.CreatedAt) })
 	return window(found, offset, limit), len(found), nil
@@ -620,8 +629,8 @@ func liveSession(l oauthreg.LoginSession) bool {
 	return l.ExpiresAt.After(now) && l.IdleExpiresAt.After(now)
 }
 
-func (m *memory) CreateLoginSession(_ context.Context, l oauthreg.LoginSession) error {
-	return m.change(func(r *rows) error { r.sessions[l.Handle] = l; return nil })
+func (m *memory) CreateLoginSession(ctx context.Context, l oauthreg.LoginSession) error {
+	return m.write(ctx, func(r *rows) error { r.sessions[l.Handle] = l; return nil })
 }
 
 func (m *memory) LoginSession(_ context.Context, handle string) (oauthreg.LoginSession, error) {
@@ -685,8 +694,8 @@ func (r *rows) pending(handle string) (waiting, error) {
 	return i, nil
 }
 
-func (m *memory) UpdateInteraction(_ context.Context, with oauthreg.Interaction) error {
-	return m.change(func(r *rows) error {
+func (m *memory) UpdateInteraction(ctx context.Context, with oauthreg.Interaction) error {
+	return m.write(ctx, func(r *rows) error {
 		i, err := r.pending(with.Handle)
 		if err == nil {
 			i.Subject, i.SessionID, i.Request = with.Subject, with.SessionID, slices.Clone(with.Request)

@@ -63,6 +63,8 @@ var rules = []rule{
 	{"EmptyFilterRevokesNothing", "oauthreg.GrantStore: nobody revokes everything by mistake", emptyFilterRevokesNothing},
 	{"FiltersSelect", "oauthreg.GrantFilter", filtersSelect},
 	{"ConsentWidens", "oauthreg.GrantStore: SaveConsent, also concurrently", consentWidens},
+	{"ConsentIsGivenAnew", "oauthreg.GrantStore: SaveConsent; an id names one consent for ever", consentIsGivenAnew},
+	{"ConsentTellsLastIssue", "oauthreg.Consent: LastIssuedAt", consentTellsLastIssue},
 	{"RevokedConsentEndsGrants", "oauthreg.GrantStore: RevokeConsents", revokedConsentEndsGrants},
 
 	{"SignInSessionEnds", "oauthreg.SessionStore", signInSessionEnds},
@@ -767,6 +769,88 @@ func consentWidens(t testing.TB, s Store) {
 	if len(got.Scopes) != callers+1 || len(ids) != 1 || !ids[got.ID] {
 		t.Errorf("got %d scopes in %d consents, want %d in one", len(got.Scopes), len(ids), callers+1)
 	}
+}
+
+func consentIsGivenAnew(t testing.TB, s Store) {
+	k, _ := client(t, s)
+	old, err := s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: k.ID, Subject: "alice"})
+	must(t, err)
+	_, err = s.RevokeConsents(t.Context(), oauthreg.GrantFilter{ID: old})
+	must(t, err)
+	// The first decisions after it, at the same time: each is a grant on the one
+	// consent, whoever made it.
+	var ids [callers]string
+	decide := func(i int) error {
+		ids[i] = unique("grant")
+		ctx, err := s.BeginTX(t.Context())
+		must(t, err)
+		consent, err := s.SaveConsent(ctx, oauthreg.Consent{ClientID: k.ID, Subject: "alice"})
+		must(t, err)
+		must(t, s.CreateGrant(ctx, oauthreg.Grant{ID: ids[i], ClientID: k.ID, Subject: "alice", ConsentID: consent, ExpiresAt: time.Now().Add(time.Hour)}))
+		return s.Commit(ctx)
+	}
+	all(t, callers, decide)
+	_, consents, err := s.ListConsents(t.Context(), oauthreg.GrantFilter{ClientID: k.ID}, 0, 0)
+	must(t, err)
+	got, err := s.Consent(t.Context(), k.ID, "alice")
+	must(t, err)
+	if consents != 1 || got.ID == old {
+		t.Errorf("got %d consents, %+v; want one, with another id than %s", consents, got, old)
+	}
+	n, err := s.RevokeConsents(t.Context(), oauthreg.GrantFilter{ID: old})
+	must(t, err)
+	if n != 0 {
+		t.Errorf("got %d revoked by an id that was revoked before, want 0", n)
+	}
+	for _, id := range ids {
+		g, err := s.Grant(t.Context(), id)
+		must(t, err)
+		if g.ConsentID != got.ID {
+			t.Errorf("got a grant on %q, want on %q", g.ConsentID, got.ID)
+		}
+	}
+}
+
+func consentTellsLastIssue(t testing.TB, s Store) {
+	k, _ := client(t, s)
+	made := time.Now().UTC().Truncate(time.Millisecond).Add(-time.Hour)
+	consent, err := s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: k.ID, Subject: "alice", CreatedAt: made, LastUsedAt: made})
+	must(t, err)
+	_, err = s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: k.ID, Subject: "bob", CreatedAt: made, LastUsedAt: made})
+	must(t, err)
+	first := grant(t, s, oauthreg.Grant{ClientID: k.ID, Subject: "alice", ConsentID: consent, CreatedAt: made})
+	second := grant(t, s, oauthreg.Grant{ClientID: k.ID, Subject: "alice", ConsentID: consent, CreatedAt: made})
+	without := grant(t, s, oauthreg.Grant{ClientID: k.ID, Subject: "alice"})
+	check := func(what string, want time.Time) {
+		t.Helper()
+		for subject, want := range map[string]time.Time{"alice": want, "bob": made} {
+			list, _, err := s.ListConsents(t.Context(), oauthreg.GrantFilter{ClientID: k.ID, Subject: subject}, 0, 0)
+			must(t, err)
+			if len(list) != 1 || !list[0].LastIssuedAt.Equal(want) {
+				t.Errorf("%s, %s: got %+v, want issued at %v", what, subject, list, want)
+			}
+		}
+		// Whether a consent still counts is judged by what the user did.
+		own, err := s.Consent(t.Context(), k.ID, "alice")
+		must(t, err)
+		if !own.LastUsedAt.Equal(made) {
+			t.Errorf("%s: got used at %v, want %v", what, own.LastUsedAt, made)
+		}
+	}
+	use := func(id string, after time.Duration) time.Time {
+		at := made.Add(after)
+		must(t, s.UseGrant(t.Context(), id, at, time.Now().Add(time.Hour)))
+		return at
+	}
+	check("no token yet", made)
+	earlier := use(first, time.Minute)
+	check("a token", earlier)
+	later := use(second, 2*time.Minute)
+	use(without, 3*time.Minute)
+	check("a later one", later)
+	_, err = s.RevokeGrants(t.Context(), oauthreg.GrantFilter{ID: second})
+	must(t, err)
+	check("its grant is revoked", earlier)
 }
 
 func revokedConsentEndsGrants(t testing.TB, s Store) {

@@ -81,6 +81,8 @@ type (
 	looseGrants      struct{ Store }
 	takesEmptyFilter struct{ Store }
 	narrowConsent    struct{ Store }
+	unusedConsent    struct{ Store }
+	sameConsent      struct{ Store }
 	anyBrowser       struct{ Store }
 	endless          struct{ Store }
 	twiceFinished    struct{ Store }
@@ -107,10 +109,13 @@ type (
 	readThenRotate   struct{ Store }
 	halfCommit       struct{ Store }
 	blindFilter      struct{ Store }
-	looseConsent     struct{ Store }
-	endlessSignIn    struct{ Store }
-	lateSignIn       struct{ Store }
-	sharedReads      struct {
+	looseConsent     struct {
+		Store
+		left *sync.Map
+	}
+	endlessSignIn struct{ Store }
+	lateSignIn    struct{ Store }
+	sharedReads   struct {
 		Store
 		first *sync.Map
 	}
@@ -235,6 +240,55 @@ func (s narrowConsent) Consent(ctx context.Context, clientID, subject string) (o
 	c, err := s.Store.Consent(ctx, clientID, subject)
 	c.Scopes = c.Scopes[:min(len(c.Scopes), 1)]
 	return c, err
+}
+
+// sameConsent names a consent by client and subject.
+func (sameConsent) name(clientID, subject string) string { return clientID + "\x00" + subject }
+
+func (s sameConsent) SaveConsent(ctx context.Context, c oauthreg.Consent) (string, error) {
+	_, err := s.Store.SaveConsent(ctx, c)
+	return s.name(c.ClientID, c.Subject), err
+}
+
+func (s sameConsent) Consent(ctx context.Context, clientID, subject string) (oauthreg.Consent, error) {
+	c, err := s.Store.Consent(ctx, clientID, subject)
+	c.ID = s.name(clientID, subject)
+	return c, err
+}
+
+func (s sameConsent) CreateGrant(ctx context.Context, g oauthreg.Grant) error {
+	if g.ConsentID != "" {
+		c, err := s.Store.Consent(ctx, g.ClientID, g.Subject)
+		if err != nil {
+			return oauthreg.ErrConflict
+		}
+		g.ConsentID = c.ID
+	}
+	return s.Store.CreateGrant(ctx, g)
+}
+
+func (s sameConsent) Grant(ctx context.Context, id string) (oauthreg.Grant, error) {
+	g, err := s.Store.Grant(ctx, id)
+	if g.ConsentID != "" {
+		g.ConsentID = s.name(g.ClientID, g.Subject)
+	}
+	return g, err
+}
+
+func (s sameConsent) RevokeConsents(ctx context.Context, f oauthreg.GrantFilter) (int, error) {
+	if clientID, subject, ok := strings.Cut(f.ID, "\x00"); ok {
+		f.ID, f.ClientID, f.Subject = "", clientID, subject
+	}
+	return s.Store.RevokeConsents(ctx, f)
+}
+
+// unusedConsent does not look at the grants beneath.
+func (s unusedConsent) ListConsents(ctx context.Context, f oauthreg.GrantFilter, offset, limit int) ([]oauthreg.Consent, int, error) {
+	list, total, err := s.Store.ListConsents(ctx, f, offset, limit)
+	for i := range list {
+		list[i].LastIssuedAt = list[i].LastUsedAt
+	}
+	return list, total, err
 }
 
 func (s anyBrowser) Interaction(ctx context.Context, handle, _ string) (oauthreg.Interaction, error) {
@@ -467,10 +521,27 @@ func (s blindFilter) ListGrants(ctx context.Context, f oauthreg.GrantFilter, off
 	return s.Store.ListGrants(ctx, f, offset, limit)
 }
 
-// looseConsent forgets what a grant stands on.
-func (s looseConsent) CreateGrant(ctx context.Context, g oauthreg.Grant) error {
-	g.ConsentID = ""
-	return s.Store.CreateGrant(ctx, g)
+// looseConsent leaves the grants beneath a consent that is revoked.
+func (s looseConsent) RevokeConsents(ctx context.Context, f oauthreg.GrantFilter) (int, error) {
+	if f != (oauthreg.GrantFilter{}) {
+		list, _, err := s.ListGrants(ctx, f, 0, 0)
+		if err != nil {
+			return 0, err
+		}
+		for _, g := range list {
+			if g.ConsentID != "" {
+				s.left.Store(g.ID, g)
+			}
+		}
+	}
+	return s.Store.RevokeConsents(ctx, f)
+}
+
+func (s looseConsent) Grant(ctx context.Context, id string) (oauthreg.Grant, error) {
+	if g, ok := s.left.Load(id); ok {
+		return g.(oauthreg.Grant), nil
+	}
+	return s.Store.Grant(ctx, id)
 }
 
 func (endlessSignIn) EndLoginSession(context.Context, string) error { return nil }
@@ -498,6 +569,8 @@ func TestBrokenStores(t *testing.T) {
 		"GrantEnds":                       func(s Store) Store { return looseGrants{s} },
 		"EmptyFilterRevokesNothing":       func(s Store) Store { return takesEmptyFilter{s} },
 		"ConsentWidens":                   func(s Store) Store { return narrowConsent{s} },
+		"ConsentIsGivenAnew":              func(s Store) Store { return sameConsent{s} },
+		"ConsentTellsLastIssue":           func(s Store) Store { return unusedConsent{s} },
 		"InteractionIsBoundToBrowser":     func(s Store) Store { return anyBrowser{s} },
 		"InteractionExpires":              func(s Store) Store { return endless{s} },
 		"InteractionIsFinishedOnce":       func(s Store) Store { return twiceFinished{s} },
@@ -526,7 +599,7 @@ func TestBrokenStores(t *testing.T) {
 		"RefreshTokenIsUsedOnce":          func(s Store) Store { return readThenRotate{s} },
 		"TransactionIsWhole":              func(s Store) Store { return halfCommit{s} },
 		"FiltersSelect":                   func(s Store) Store { return blindFilter{s} },
-		"RevokedConsentEndsGrants":        func(s Store) Store { return looseConsent{s} },
+		"RevokedConsentEndsGrants":        func(s Store) Store { return looseConsent{s, new(sync.Map)} },
 		"SignInSessionEnds":               func(s Store) Store { return endlessSignIn{s} },
 		"SignInSessionExpires":            func(s Store) Store { return lateSignIn{s} },
 	}

@@ -98,10 +98,21 @@ test('oauthClients: errors', async () => {
   await refused(client.oauthClients.create(web({ redirect_uris: [] })), Telnyx.UnprocessableEntityError, 422, 'invalid_request');
   await refused(client.oauthClients.create(web({ redirect_uris: ['javascript:alert(1)'] })), Telnyx.UnprocessableEntityError, 422, 'invalid_request');
   await refused(client.oauthClients.retrieve(''), Telnyx.NotFoundError, 404, 'not_found');
+  await refused(client.oauthClients.update('', { name: 'Nobody' }), Telnyx.NotFoundError, 404, 'not_found');
+  await refused(client.oauthClients.delete(''), Telnyx.NotFoundError, 404, 'not_found');
+  const { data: there } = await client.oauthClients.create(web());
+  const bad = [
+    { name: '' }, { redirect_uris: ['javascript:alert(1)'] }, { redirect_uris: [] }, { allowed_grant_types: ['password'] },
+    { allowed_scopes: ['two words'] }, { client_type: 'public' }, { require_pkce: 'yes' }, { nonsense: 1 },
+  ];
+  for (const body of bad) await refused(client.oauthClients.update(there.client_id, body), Telnyx.UnprocessableEntityError, 422, 'invalid_request');
+  assert.deepEqual((await client.oauthClients.retrieve(there.client_id)).data, { ...there, client_secret: null });
   await refused(client.oauthClients.retrieve('a/b c'), Telnyx.NotFoundError, 404, 'not_found');
   await refused(client.oauthClients.retrieve('\u202e%00?x#y'), Telnyx.NotFoundError, 404, 'not_found');
   await refused(client.oauthClients.list({ 'page[size]': 101 }), Telnyx.BadRequestError, 400, 'invalid_request');
   await refused(client.oauthClients.list({ 'filter[client_type]': 'other' }), Telnyx.BadRequestError, 400, 'invalid_request');
+  await refused(client.oauthClients.list({ 'filter[allowed_grant_types][contains]': 'password' }), Telnyx.BadRequestError, 400, 'invalid_request');
+  await refused(client.oauthClients.list({ 'filter[client_id]': '' }), Telnyx.BadRequestError, 400, 'invalid_request');
   const none = new Telnyx({ apiKey: null, baseURL });
   for (const nobody of [stranger, none]) {
     await refused(nobody.oauthClients.create(machine()), Telnyx.AuthenticationError, 401, 'invalid_token');
@@ -110,9 +121,22 @@ test('oauthClients: errors', async () => {
     await refused(nobody.oauthClients.delete(absent), Telnyx.AuthenticationError, 401, 'invalid_token');
     await refused(nobody.oauthClients.list(), Telnyx.AuthenticationError, 401, 'invalid_token');
     await refused(nobody.oauthGrants.list(), Telnyx.AuthenticationError, 401, 'invalid_token');
+    await refused(nobody.oauthGrants.retrieve(absent), Telnyx.AuthenticationError, 401, 'invalid_token');
+    await refused(nobody.oauthGrants.delete(absent), Telnyx.AuthenticationError, 401, 'invalid_token');
     await refused(nobody.oauth.retrieve('x'), Telnyx.AuthenticationError, 401, 'invalid_token');
     await refused(nobody.oauth.grants({ allowed: true, consent_token: 'x' }), Telnyx.AuthenticationError, 401, 'invalid_token');
   }
+});
+
+test('oauthGrants: errors', async () => {
+  for (const query of [{ 'page[size]': 0 }, { 'page[size]': 101 }, { 'page[number]': 0 }, { 'page[number]': 'x' }, { 'filter[nonsense]': 'x' }]) {
+    await refused(client.oauthGrants.list(query), Telnyx.BadRequestError, 400, 'invalid_request');
+  }
+  for (const id of ['', 'a/b c', absent]) {
+    await refused(client.oauthGrants.retrieve(id), Telnyx.NotFoundError, 404, 'not_found');
+    await refused(client.oauthGrants.delete(id), Telnyx.NotFoundError, 404, 'not_found');
+  }
+  await refused(client.oauth.retrieve(''), Telnyx.NotFoundError, 404, 'not_found');
 });
 
 test('oauthClients: list, filters and auto-pagination', async () => {
