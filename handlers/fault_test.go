@@ -724,3 +724,50 @@ func (f *faultyStore) UpdateClient(ctx context.Context, a1 oauthreg.Ref, a2 func
 	}
 	return f.Store.UpdateClient(ctx, a1, a2)
 }
+
+// A client that is deleted in the middle of a request is an unknown one, never a
+// failure of the server, and nothing is left for the next client of its id.
+func TestClientDeletedMeanwhile(t *testing.T) {
+	e, store := faultyEnv(t)
+	ctx := t.Context()
+	deleteAll := func() error {
+		clients, _, err := store.Store.ListClients(ctx, oauthreg.ListQuery{Limit: 1000})
+		for _, k := range clients {
+			err = errors.Join(err, store.Store.DeleteClient(ctx, oauthreg.ByID(k.ID), func(oauthreg.Record) (oauthreg.AuditRecord, error) {
+				return oauthreg.AuditRecord{Action: "client.deleted", ClientID: k.ID}, nil
+			}))
+		}
+		return err
+	}
+	for _, s := range steps() {
+		if !slices.Contains([]string{"authorize", "consent", "code", "refresh", "client credentials"}, s.name) {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			e := *e
+			e.t = t
+			for n := 1; n < 50; n++ {
+				send := s.prepare(&e)
+				store.armWith(n, deleteAll)
+				status, done := send()
+				fired := store.disarm()
+				if fired == "" {
+					if n == 1 || !done {
+						t.Errorf("undisturbed: status %d, done %v, of %d calls", status, done, n-1)
+					}
+					return
+				}
+				if status >= 500 {
+					t.Errorf("deleted at %s: status %d", fired, status)
+				}
+				if _, left, err := store.Store.ListGrants(ctx, oauthreg.GrantFilter{}, 0, 0); err != nil || left != 0 {
+					t.Errorf("deleted at %s: %d grants are left, %v", fired, left, err)
+				}
+				if _, left, err := store.Store.ListConsents(ctx, oauthreg.GrantFilter{}, 0, 0); err != nil || left != 0 {
+					t.Errorf("deleted at %s: %d consents are left, %v", fired, left, err)
+				}
+			}
+			t.Error("the step does not end")
+		})
+	}
+}

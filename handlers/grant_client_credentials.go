@@ -63,7 +63,7 @@ func (s *Server) issueOwn(ctx context.Context, r fosite.AccessRequester) (*token
 	// The store tells by the grant type that no grant stands above the token.
 	stored := &fosite.AccessRequest{GrantTypes: r.GetGrantTypes(), Request: *t.access}
 	if err := s.store.CreateAccessTokenSession(ctx, t.accessSignature, stored); err != nil {
-		return nil, err
+		return nil, clientGone(err)
 	}
 	s.emitTokens(ctx, oauthreg.GrantClientCredentials, t.access, false)
 	return t, nil

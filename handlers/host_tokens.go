@@ -133,7 +133,7 @@ func (s *Server) issueForUser(ctx context.Context, r *fosite.AccessRequest, is I
 		return t.store(ctx, s.store, session)
 	})
 	if err != nil {
-		return IssuedTokens{}, err
+		return IssuedTokens{}, clientGone(err)
 	}
 	s.emitTokens(ctx, oauthreg.GrantAuthorizationCode, t.access, t.refresh != nil)
 	return t.issued(r.GetID()), nil

@@ -302,7 +302,11 @@ func TestAllAuthorizedApps(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range apps {
-		if _, err := e.store.SaveConsent(ctx, oauthreg.Consent{ClientID: fmt.Sprint("gone", i), Subject: "sub-alice", CreatedAt: e.clock.Now().Add(time.Duration(i) * time.Second)}); err != nil {
+		k := oauthreg.Client{ID: fmt.Sprint("app", i), ClientID: fmt.Sprint("app", i), Name: fmt.Sprint("App ", i), CreatedAt: e.clock.Now()}
+		if err := e.store.InsertClient(t.Context(), oauthreg.Record{Client: k}, oauthreg.AuditRecord{Action: "client.registered", ClientID: k.ID}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.store.SaveConsent(ctx, oauthreg.Consent{ClientID: k.ID, Subject: "sub-alice", CreatedAt: e.clock.Now().Add(time.Duration(i) * time.Second)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -499,7 +499,9 @@ func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login 
 	switch {
 	case errors.Is(err, oauthreg.ErrConsumed):
 		return "", finishedInteraction(client)
-	case errors.Is(err, oauthreg.ErrNotFound):
+	case isNotFound(err) && in == nil: // the client was deleted, or suspended, meanwhile
+		return "", unknownClient().because(err)
+	case isNotFound(err): // or its interaction was, with it
 		return "", expiredInteraction()
 	case err != nil:
 		return "", err

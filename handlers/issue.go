@@ -34,6 +34,15 @@ func isNotFound(err error) bool {
 	return errors.Is(err, fosite.ErrNotFound) || errors.Is(err, oauthreg.ErrNotFound)
 }
 
+// clientGone makes what the store says of a client that was deleted, or suspended,
+// while the request was under way what a later request is told.
+func clientGone(err error) error {
+	if isNotFound(err) {
+		return invalidClient().because(err)
+	}
+	return err
+}
+
 // setGranted notes on r what its grant holds and what this access token gets of it.
 func setGranted(r fosite.AccessRequester, scopes, tokenScopes, resources, tokenResources []string) {
 	r.SetRequestedScopes(scopes)

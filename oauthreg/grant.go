@@ -62,7 +62,10 @@ type GrantFilter struct {
 }
 
 // GrantStore keeps grants and remembered consents. Implementations must be safe
-// for concurrent use, and must pass storage/storagetest.
+// for concurrent use, and must pass storage/storagetest. They may refuse a grant or
+// a consent for a client that does not exist, or is suspended, with [ErrNotFound]:
+// it was deleted while the request was under way, and what is stored for it would
+// come alive with the next client of its id.
 type GrantStore interface {
 	// CreateGrant adds g. [ErrConflict] if its ID is taken, or if ConsentID names
 	// a consent that is not there: it was revoked meanwhile. Inside a transaction

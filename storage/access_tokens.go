@@ -35,7 +35,7 @@ func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, 
 				SELECT ?, ?, c.id, c.incarnation, ?, ?, ?, ? FROM oauthreg_clients c WHERE c.id = ? AND c.suspended_at IS NULL`,
 				q.key, q.id, q.subject, q.sealed, now, expires, q.clientID)
 			if err == nil && n == 0 {
-				return fmt.Errorf("the client is not registered or suspended: %w", fosite.ErrNotFound)
+				return fmt.Errorf("%w: %w", errNoClient, fosite.ErrNotFound)
 			}
 			return err
 		})

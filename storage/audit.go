@@ -71,6 +71,7 @@ func (s *Store) AuditRecords(ctx context.Context, q oauthreg.AuditQuery) ([]oaut
 	}
 	var records []oauthreg.AuditRecord
 	err := s.read(ctx, "list audit records", func(ctx context.Context, c conn) error {
+		records = nil
 		return c.each(ctx, `SELECT id, at, action, actor_kind, actor_id, actor_request_id, actor_address, client_id, org_id, project_id, before_json, after_json
 			FROM oauthreg_audit_log`+w.sql()+" ORDER BY id DESC LIMIT ?", append(w.args, page(q.Limit)), func(scan func(...any) error) error {
 			var a oauthreg.AuditRecord

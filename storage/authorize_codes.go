@@ -26,7 +26,8 @@ const maxCodeLifetime = 10 * time.Minute
 // The request's id names the grant the code belongs to. If there is no such
 // grant, one is made in the same write, with the session's subject and what was
 // granted, ending with the code; the tokens that come of it extend it.
-// [oauthreg.ErrConflict] if the signature is taken.
+// [oauthreg.ErrConflict] if the signature is taken; [fosite.ErrNotFound] if there
+// is no such grant, nor the client, or it is suspended.
 func (s *Store) CreateAuthorizeCodeSession(ctx context.Context, signature string, r fosite.Requester) error {
 	const doing = "create authorization code"
 	q, err := s.sealRequest(ctx, doing, sealCode, signature, r)
@@ -43,17 +44,22 @@ func (s *Store) CreateAuthorizeCodeSession(ctx context.Context, signature string
 	if err != nil {
 		return explain(doing, err)
 	}
+	from, holder := s.fromHolder(q.clientID)
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		_, err := c.exec(ctx, `INSERT INTO oauthreg_grants
 			(id, client_id, subject, scopes, resources, created_at, last_used_at, expires_at, uses)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING`,
-			q.id, q.clientID, q.subject, scopes, resources, micros(now), micros(now), expires)
+			SELECT ?, c.id, ?, ?, ?, ?, ?, ?, 0`+from+onConflict,
+			append([]any{q.id, q.subject, scopes, resources, micros(now), micros(now), expires}, holder...)...)
 		if err != nil {
 			return err
 		}
-		_, err = c.exec(ctx, `INSERT INTO oauthreg_authorize_codes
-			(signature, grant_id, client_id, subject, request, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			q.key, q.id, q.clientID, q.subject, q.sealed, micros(now), expires)
+		n, err := c.exec(ctx, `INSERT INTO oauthreg_authorize_codes
+			(signature, grant_id, client_id, subject, request, created_at, expires_at)
+			SELECT ?, g.id, ?, ?, ?, ?, ? FROM oauthreg_grants g WHERE g.id = ?`,
+			q.key, q.clientID, q.subject, q.sealed, micros(now), expires, q.id)
+		if err == nil && n == 0 {
+			return fmt.Errorf("%w: %w", errNoClient, fosite.ErrNotFound)
+		}
 		return err
 	})
 }

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
 )
 
 // Backup copies a SQLite database that [Open] opened to a new file, with mode
@@ -57,5 +60,23 @@ func (s *Store) Backup(ctx context.Context, path string) (err error) {
 	if err = errors.Join(f.Sync(), f.Close()); err != nil {
 		return explain(doing, fmt.Errorf("%s: %w", path, err))
 	}
-	return nil
+	return explain(doing, syncFolder(filepath.Dir(path)))
+}
+
+// syncFolder waits until the names in a folder are on the disk: without it a file
+// may be there and not be found after a power cut. Windows does that by itself, and
+// some file systems that cannot say EINVAL.
+func syncFolder(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
 }

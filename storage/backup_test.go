@@ -77,3 +77,10 @@ func TestBackupErrors(t *testing.T) {
 		t.Errorf("files are left: %v", left)
 	}
 }
+
+func TestSyncFolder(t *testing.T) {
+	must(t, syncFolder(t.TempDir()))
+	if runtime.GOOS != "windows" {
+		wantErr(t, syncFolder(filepath.Join(t.TempDir(), "none")), fs.ErrNotExist)
+	}
+}

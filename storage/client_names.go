@@ -20,8 +20,8 @@ import (
 // have all bits of what is searched for, and at those behind the last block.
 //
 // The janitor makes blocks of clients whose ids are ten minutes old: they are UUIDs
-// of version 7, in order of time, so that none comes in between any more, and a
-// registration has nothing to do with blocks. What does change the names of a block
+// of version 7, in order of time, so that none comes in between any more, and all
+// that a registration does is to look whether a block reaches that far. What does change the names of a block
 // (a rename, a deletion, a client that comes with an old id) takes its filter away,
 // and the janitor makes it anew. All of this begins with countClientChange, so that
 // one comes after the other. The last block's end only ever moves forward.
@@ -46,9 +46,9 @@ const (
 	maxFilterBits = 64
 	// blocksAtOnce is how many blocks are made in a transaction.
 	blocksAtOnce = 4
-	// freshID is how old an id may be when its client is inserted without regard to
-	// blocks. The rest of the ten minutes, see settled, is for the transaction and
-	// for the difference of clocks.
+	// freshID is how old an id may be when its client is inserted without waiting for
+	// who makes blocks. The rest of the ten minutes, see settled, is for the
+	// transaction and for the difference of clocks.
 	freshID = time.Minute
 )
 
@@ -89,8 +89,15 @@ func oneBlock(ctx context.Context, c conn, condition string, arg any) (b nameBlo
 }
 
 // mayBeInBlock reports whether a client with that id may come into a block that is
-// there, or is just being made.
-func (s *Store) mayBeInBlock(id string) bool { return id <= idsUntil(s.now().Add(-freshID)) }
+// there, or is just being made: by our clock, or, when that is behind the clock of
+// whoever makes blocks, because one reaches so far.
+func (s *Store) mayBeInBlock(ctx context.Context, c conn, id string) (bool, error) {
+	if id <= idsUntil(s.now().Add(-freshID)) {
+		return true, nil
+	}
+	_, found, err := oneBlock(ctx, c, "last_id >= ? ORDER BY last_id LIMIT 1", id)
+	return found, err
+}
 
 // openNameBlock takes the filter from the block with that id in it, if there is one.
 func openNameBlock(ctx context.Context, c conn, id string) error {

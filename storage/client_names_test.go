@@ -364,3 +364,31 @@ func TestNameSearchInHostTx(t *testing.T) {
 		})
 	}
 }
+
+// A client of a node whose clock is far behind comes into a block that is there, and
+// is found.
+func TestNamesOfLateNode(t *testing.T) {
+	for _, kind := range sharedKinds {
+		t.Run(kind, func(t *testing.T) {
+			dsn := place(t, kind)
+			right, late := newClock(), newClock()
+			s, other := openPath(t, dsn, testConfig(right)), openPath(t, dsn, testConfig(late))
+			s.blocks, other.blocks = smallBlocks, smallBlocks
+			for i := range 40 {
+				addNamed(t, s, right.now().Add(time.Duration(i)*time.Second), "first")
+			}
+			right.add(12 * time.Minute)
+			makeAllNameBlocks(t, s)
+			addNamed(t, other, late.now().Add(5*time.Second), "needle")
+			for range 2 { // before the janitor comes, and after
+				found, _, err := s.ListClients(t.Context(), oauthreg.ListQuery{NameContains: "needle"})
+				must(t, err)
+				if len(found) != 1 {
+					t.Errorf("got %d clients, want 1", len(found))
+				}
+				makeAllNameBlocks(t, s)
+			}
+			checkNameBlocks(t, s)
+		})
+	}
+}

@@ -40,14 +40,17 @@ func (s *Store) InsertClient(ctx context.Context, rec oauthreg.Record, audit oau
 		return explain(doing, err)
 	}
 	defer s.counts.added.Add(1) // whatever the outcome
-	old := s.mayBeInBlock(rec.Client.ID)
 	return s.write(ctx, doing, func(ctx context.Context, c conn) error {
+		old, err := s.mayBeInBlock(ctx, c, rec.Client.ID)
+		if err != nil {
+			return err
+		}
 		if old {
 			if err := countClientChange(ctx, c); err != nil {
 				return err
 			}
 		}
-		_, err := c.exec(ctx, "INSERT INTO oauthreg_clients (id, client_id, incarnation, revision, "+clientColumns+") VALUES (?, ?, ?, 1, "+marks(len(row))+")",
+		_, err = c.exec(ctx, "INSERT INTO oauthreg_clients (id, client_id, incarnation, revision, "+clientColumns+") VALUES (?, ?, ?, 1, "+marks(len(row))+")",
 			append([]any{rec.Client.ID, rec.Client.ClientID, incarnation}, row...)...)
 		if err == nil && old {
 			err = openNameBlock(ctx, c, rec.Client.ID)
@@ -208,6 +211,7 @@ func (s *Store) ListClients(ctx context.Context, q oauthreg.ListQuery) ([]oauthr
 	var refs []clientRef
 	total := -1
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		refs, total = nil, -1
 		limit, offset := page(q.Limit), max(q.Offset, 0)
 		if found, ok, err := s.searchNames(ctx, c, q, all); err != nil {
 			return err
@@ -280,7 +284,9 @@ func (s *Store) clientsOf(ctx context.Context, doing string, refs []clientRef) (
 	cleared := s.records.mark()
 	var fresh []*knownClient
 	for some := range lists(missing) {
+		before := len(fresh)
 		err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+			fresh = fresh[:before]
 			return c.each(ctx, "SELECT "+storedColumns+" FROM oauthreg_clients WHERE id IN ("+marks(len(some))+")", some, func(scan func(...any) error) error {
 				stored, err := scanClient(scan)
 				if err != nil {

@@ -14,7 +14,8 @@ import (
 // opened and a transaction the host began (host.go).
 type backend interface {
 	// read runs fn against committed state; in a host's transaction, against
-	// what that transaction sees. fn must not call read or write.
+	// what that transaction sees. fn must not call read or write. It may run more
+	// than once, and only the last time counts.
 	read(ctx context.Context, fn func(context.Context, conn) error) error
 	// write runs fn in one transaction and returns after it is durable. An
 	// error of fn, or its panic, undoes what fn did and nothing else. fn may

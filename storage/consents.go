@@ -70,6 +70,8 @@ func (s *Store) Consent(ctx context.Context, clientID, subject string) (oauthreg
 // consent that is given after none existed, or after it was revoked, has an id that
 // none had before, so that nobody revokes it who meant the old one. In a
 // transaction the id that is returned stands for that of the row until the commit.
+// [oauthreg.ErrNotFound] if there is no consent yet, and no such client or a
+// suspended one.
 func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, error) {
 	const doing = "save consent"
 	if k.ClientID == "" || k.Subject == "" {
@@ -95,11 +97,12 @@ func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, er
 	if err != nil {
 		return "", explain(doing, err)
 	}
+	from, holder := s.fromHolder(k.ClientID)
 	err = s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		saved.id = id
 		n, err := c.exec(ctx, `INSERT INTO oauthreg_consents (id, client_id, subject, scopes, resources, created_at, last_used_at, uses)
-			VALUES (?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING`,
-			id, k.ClientID, k.Subject, scopes, resources, micros(k.CreatedAt), micros(k.LastUsedAt))
+			SELECT ?, c.id, ?, ?, ?, ?, ?, 0`+from+onConflict,
+			append([]any{id, k.Subject, scopes, resources, micros(k.CreatedAt), micros(k.LastUsedAt)}, holder...)...)
 		if err != nil || n == 1 {
 			return err
 		}
@@ -109,8 +112,15 @@ func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, er
 		if err != nil {
 			return err
 		}
-		if !found { // revoked between the two statements, where that can be
-			return oauthreg.ErrConflict
+		if !found {
+			var one int
+			there, err := c.one(ctx, "SELECT 1"+from, holder, &one)
+			if err == nil && there { // revoked between the two statements, where that can be
+				err = oauthreg.ErrConflict
+			} else if err == nil {
+				err = fmt.Errorf("%w: %w", errNoClient, oauthreg.ErrNotFound)
+			}
+			return err
 		}
 		var have oauthreg.Consent
 		if err := readLists(haveScopes, &have.Scopes, haveResources, &have.Resources); err != nil {
@@ -165,6 +175,7 @@ func (s *Store) ListConsents(ctx context.Context, f oauthreg.GrantFilter, offset
 	var consents []oauthreg.Consent
 	total := 0
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		consents = nil
 		if _, err := c.one(ctx, "SELECT COUNT(*) FROM oauthreg_consents k"+w.sql(), w.args, &total); err != nil {
 			return err
 		}

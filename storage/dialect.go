@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/go-sql-driver/mysql"
@@ -43,6 +44,9 @@ type dialect struct {
 	// forUpdate ends a SELECT whose rows stay locked until the transaction
 	// ends; empty where writers exclude each other anyway.
 	forUpdate string
+	// forShare ends a SELECT whose rows are not deleted until the transaction ends,
+	// by which others are not hindered otherwise.
+	forShare string
 	// tableExists selects one row when the table of the bound name exists.
 	tableExists string
 	// tableOptions ends the CREATE TABLE that Migrate itself makes.
@@ -97,6 +101,7 @@ var dialects = map[string]*dialect{
 			return "get_bit(" + column + ", ?) = 1", []any{int64(bit)}
 		},
 		forUpdate:   " FOR UPDATE",
+		forShare:    " FOR KEY SHARE",
 		tableExists: "SELECT 1 WHERE to_regclass(?) IS NOT NULL",
 		lock:        postgresLock,
 		server:      true,
@@ -124,6 +129,7 @@ var dialects = map[string]*dialect{
 			return "ORD(SUBSTR(" + column + ", ?, 1)) & ? > 0", []any{int64(bit/8 + 1), int64(1) << (bit % 8)}
 		},
 		forUpdate:      " FOR UPDATE",
+		forShare:       " LOCK IN SHARE MODE",
 		tableExists:    "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?",
 		tableOptions:   " ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
 		lock:           mysqlLock,
@@ -214,10 +220,12 @@ func yieldingByKey(query string) string {
 	if !strings.HasSuffix(query, onConflict) {
 		return query
 	}
-	_, columns, _ := strings.Cut(query, "(")
+	into, columns, _ := strings.Cut(query, "(")
 	column, _, _ := strings.Cut(columns, ",")
+	// With the table's name: what is selected from may have such a column too.
+	table := strings.TrimSpace(strings.TrimPrefix(into, "INSERT INTO "))
 	return fmt.Sprintf("%s ON DUPLICATE KEY UPDATE %[2]s = IF(LAST_INSERT_ID(%[3]d) = 0, %[2]s, %[2]s)",
-		strings.TrimSuffix(query, onConflict), strings.TrimSpace(column), insertYielded)
+		strings.TrimSuffix(query, onConflict), table+"."+strings.TrimSpace(column), insertYielded)
 }
 
 // insertYielded is the insert id of an insert that yielded. No table has
@@ -328,11 +336,12 @@ const defaultPrefix = "oauthreg_"
 var prefixRule = regexp.MustCompile(`^[a-z][a-z0-9_]{0,23}$`)
 
 // statements turns this package's SQL into that of one database and prefix,
-// remembering what it made: the set of texts is small.
+// remembering what it made.
 type statements struct {
 	d      *dialect
 	prefix string
-	done   sync.Map // string -> string
+	done   sync.Map     // string -> string
+	made   atomic.Int64 // how many are in done, about
 
 	telemetry *telemetry // nil: none
 }
@@ -345,6 +354,10 @@ func newStatements(d *dialect, cfg *Config) (*statements, error) {
 	return &statements{d: d, prefix: cfg.TablePrefix, telemetry: t}, nil
 }
 
+// maxTexts bounds the texts that are remembered. The store's own are about 200;
+// those of listings vary with their filters and limits, in any number.
+const maxTexts = 1024
+
 func (t *statements) of(query string) string {
 	if t.prefix == defaultPrefix && t.d.rewrite == nil {
 		return query
@@ -355,6 +368,10 @@ func (t *statements) of(query string) string {
 	q := strings.ReplaceAll(query, defaultPrefix, t.prefix)
 	if t.d.rewrite != nil {
 		q = t.d.rewrite(q)
+	}
+	if t.made.Add(1) > maxTexts {
+		t.done.Clear()
+		t.made.Store(1)
 	}
 	t.done.Store(query, q)
 	return q

@@ -27,7 +27,8 @@
 // request forms, pending requests and private keys are sealed with
 // [Config.EncryptionKeys], bound to the row they stand in. Of a request's form
 // every parameter that carries a credential is dropped before it is stored. To
-// change the key, put another one first and run [Store.Reencrypt].
+// change the key, put another one first and run [Store.Reencrypt]; see also
+// [Store.CheckEncryptionKeys].
 //
 // What is sealed has a version in front: requests in a compact binary form,
 // sessions in their own, or as JSON where they have none. A newer version of this
@@ -36,7 +37,9 @@
 // A code or a token is worth something only while its grant lives and its
 // client exists and is not suspended. The grant is looked at in the query that
 // reads it, so revoking one takes effect with the next read. So does suspending
-// a client with the same Store; see [Config.ClientCacheAge] for another.
+// a client with the same Store; see [Config.ClientCacheAge] for another. No grant,
+// code or consent is made for a client that was deleted while the request was under
+// way: it would come alive with the next client of that id.
 //
 // What methods return is the caller's own: nothing is shared with other
 // callers but [Client], which is immutable.
@@ -62,9 +65,11 @@
 // nothing is issued, or after, and ends it.
 //
 // Deadlocks, serialization failures and connections that break are met by
-// running the transaction again, up to ten times within 3 seconds. A commit of
+// running the transaction again, up to ten times within 3 seconds; so are reads
+// that a server, or a host's database, gives up under contention. A commit of
 // which nobody can say whether it happened is not repeated; it is
-// [oauthreg.ErrUnavailable] as well, although it may have been made.
+// [oauthreg.ErrUnavailable] as well, although it may have been made. The end of
+// the caller's context ends statements and waits, but never a commit.
 //
 // Texts that a database does not take (PostgreSQL: invalid UTF-8 and the
 // character NUL; MySQL: invalid UTF-8) are not found, and are an error when they

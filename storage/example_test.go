@@ -188,7 +188,7 @@ func ExampleStore_Reencrypt() {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(changed)
+	fmt.Println(changed) // the signing key, and what the encryption keys are checked by
 	if err := store.Close(); err != nil {
 		panic(err)
 	}
@@ -198,6 +198,6 @@ func ExampleStore_Reencrypt() {
 	keys, err := store.SigningKeys(ctx)
 	fmt.Println(len(keys), err)
 	// Output:
-	// 1
+	// 2
 	// 1 <nil>
 }

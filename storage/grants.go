@@ -17,6 +17,24 @@ import (
 // grant that was revoked while the request was under way.
 var errGrantOver = fmt.Errorf("the grant was revoked, has ended, or does not exist: %w", fosite.ErrNotFound)
 
+// errNoClient is why nothing is stored for a client: it was deleted, or suspended,
+// while the request was under way. Otherwise what is stored would come alive with
+// the next client of that id.
+var errNoClient = errors.New("the client is not registered, or suspended")
+
+// fromHolder ends an INSERT whose SELECT has the row of a client that may hold
+// grants, by the name c. While that is locked the client is not deleted: who deletes
+// it comes before, and nothing is stored, or after, and ends that as well.
+func (s *Store) fromHolder(clientID string) (from string, args []any) {
+	from, args = " FROM oauthreg_clients c WHERE c.id = ? AND c.suspended_at IS NULL", []any{clientID}
+	// It is still the one that the request has to do with, as far as is known
+	// without asking: not another that was given its id.
+	if known := s.records.current(clientID); known != nil {
+		from, args = from+" AND c.incarnation = ?", append(args, known.incarnation)
+	}
+	return from + s.sql.d.forShare, args
+}
+
 var errEmptyFilter = errors.New("the filter is empty, which would select everything")
 
 // liveGrantEnd is when the grant of a code or token ends; NULL when it was
@@ -76,8 +94,9 @@ func null(v string) any {
 
 // CreateGrant adds g; see [oauthreg.GrantStore]. [oauthreg.ErrConflict] if its
 // id is taken, or if ConsentID names a consent of that client and subject that
-// does not exist any more: it was revoked while the request was under way. A
-// zero ExpiresAt does not come.
+// does not exist any more: it was revoked while the request was under way.
+// [oauthreg.ErrNotFound] if there is no such client, or it is suspended. A zero
+// ExpiresAt does not come.
 func (s *Store) CreateGrant(ctx context.Context, g oauthreg.Grant) error {
 	const doing = "create grant"
 	if g.ID == "" || g.ClientID == "" {
@@ -98,6 +117,7 @@ func (s *Store) CreateGrant(ctx context.Context, g oauthreg.Grant) error {
 		g.LastUsedAt = g.CreatedAt
 	}
 	consentID := s.consentNamed(ctx, g.ConsentID)
+	from, holder := s.fromHolder(g.ClientID)
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		consent := consentID()
 		if g.ConsentID != "" {
@@ -112,11 +132,14 @@ func (s *Store) CreateGrant(ctx context.Context, g oauthreg.Grant) error {
 				return fmt.Errorf("the consent is gone: %w", oauthreg.ErrConflict)
 			}
 		}
-		_, err := c.exec(ctx, `INSERT INTO oauthreg_grants
+		n, err := c.exec(ctx, `INSERT INTO oauthreg_grants
 			(id, client_id, subject, session_id, consent_id, scopes, resources, created_at, last_used_at, expires_at, revoked_at, uses)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
-			g.ID, g.ClientID, g.Subject, null(g.SessionID), null(consent), scopes, resources,
-			micros(g.CreatedAt), micros(g.LastUsedAt), expiry(g.ExpiresAt), maybe(g.RevokedAt))
+			SELECT ?, c.id, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0`+from,
+			append([]any{g.ID, g.Subject, null(g.SessionID), null(consent), scopes, resources,
+				micros(g.CreatedAt), micros(g.LastUsedAt), expiry(g.ExpiresAt), maybe(g.RevokedAt)}, holder...)...)
+		if err == nil && n == 0 {
+			return fmt.Errorf("%w: %w", errNoClient, oauthreg.ErrNotFound)
+		}
 		return err
 	})
 }
@@ -198,6 +221,7 @@ func (s *Store) ListGrants(ctx context.Context, f oauthreg.GrantFilter, offset, 
 	var grants []oauthreg.Grant
 	total := 0
 	err := s.read(ctx, "list grants", func(ctx context.Context, c conn) error {
+		grants = nil
 		if _, err := c.one(ctx, "SELECT COUNT(*) FROM oauthreg_grants g"+w.sql(), w.args, &total); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"slices"
@@ -8,12 +9,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ory/fosite"
+
 	"github.com/oauthreg/oauthreg/oauthreg"
 )
 
 func TestGrantRoundTrip(t *testing.T) {
 	eachKind(t, func(t *testing.T, s *Store, c *clock) {
 		ctx := t.Context()
+		addClient(t, s, func(rec *oauthreg.Record) { rec.Client.ID = "k1" })
 		want := oauthreg.Grant{ID: "g1", ClientID: "k1", Subject: "alice", SessionID: "sid", Scopes: []string{"a", "b"}, Resources: []string{"https://r.example"},
 			CreatedAt: c.now(), LastUsedAt: c.now(), ExpiresAt: c.now().Add(time.Hour)}
 		must(t, s.CreateGrant(ctx, want))
@@ -166,6 +170,7 @@ func TestRevokeGrants(t *testing.T) {
 func TestConsentWidens(t *testing.T) {
 	eachKind(t, func(t *testing.T, s *Store, c *clock) {
 		ctx := t.Context()
+		addClient(t, s, func(rec *oauthreg.Record) { rec.Client.ID = "k1" })
 		_, err := s.Consent(ctx, "k1", "alice")
 		wantErr(t, err, oauthreg.ErrNotFound)
 
@@ -206,6 +211,7 @@ func TestConsentWidens(t *testing.T) {
 
 func TestConsentConcurrently(t *testing.T) {
 	eachKind(t, func(t *testing.T, s *Store, _ *clock) {
+		addClient(t, s, func(rec *oauthreg.Record) { rec.Client.ID = "k1" })
 		var wg sync.WaitGroup
 		for i := range 50 {
 			wg.Go(func() {
@@ -268,5 +274,76 @@ func TestRevokeConsents(t *testing.T) {
 		if n != 0 {
 			t.Errorf("got %d, want 0", n)
 		}
+	})
+}
+
+// What a request still under way stores for a client that was deleted does not come
+// alive with the next client of its id, whichever node the request is on. Nor is
+// anything stored for one that is suspended.
+func TestNothingForDeletedClient(t *testing.T) {
+	for _, kind := range sharedKinds {
+		t.Run(kind, func(t *testing.T) {
+			ctx := t.Context()
+			c := newClock()
+			dsn := place(t, kind)
+			cfg := testConfig(c)
+			cfg.ClientCacheAge = time.Minute // longer than the test
+			here, there := openPath(t, dsn, cfg), openPath(t, dsn, cfg)
+			named := func(rec *oauthreg.Record) { rec.Client.ID, rec.Client.ClientID = "i", "c" }
+			refused := func(s *Store, k *Client, what string) {
+				t.Helper()
+				r := newRequest(s, k)
+				wantErr(t, s.CreateAuthorizeCodeSession(ctx, unique("code"), r), fosite.ErrNotFound)
+				wantErr(t, s.CreateGrant(ctx, oauthreg.Grant{ID: unique("g"), ClientID: "i", Subject: "alice"}), oauthreg.ErrNotFound)
+				_, err := s.SaveConsent(ctx, oauthreg.Consent{ClientID: "i", Subject: "alice"})
+				wantErr(t, err, oauthreg.ErrNotFound)
+				if n := count(t, s, "grants") + count(t, s, "authorize_codes") + count(t, s, "consents"); n != 0 {
+					t.Errorf("%s: %d rows were stored", what, n)
+				}
+			}
+			k := addClient(t, here, named)
+			for _, s := range []*Store{here, there} { // both have it in memory
+				_, err := s.GetClient(ctx, "c")
+				must(t, err)
+			}
+			suspend(t, here, k, c.now())
+			refused(here, k, "suspended")
+			refused(there, k, "suspended elsewhere")
+			suspend(t, here, k, time.Time{})
+			must(t, deleteClient(ctx, here, k))
+			refused(here, k, "deleted")
+			refused(there, k, "deleted elsewhere")
+			addClient(t, here, named)
+			refused(there, k, "registered again elsewhere")
+			issue(t, here, newRequest(here, k))
+		})
+	}
+}
+
+// Who deletes a client waits for who makes a grant for it, and then ends that.
+func TestDeletionWaitsForGrant(t *testing.T) {
+	eachServer(t, func(t *testing.T, kind string) {
+		dsn := place(t, kind)
+		s := openPath(t, dsn, testConfig(newClock()))
+		db := admin(t, kind, dsn)
+		k := addClient(t, s)
+		done := make(chan error, 1)
+		deleted := false
+		unit, err := s.BeginTX(t.Context())
+		must(t, err)
+		must(t, s.CreateGrant(unit, oauthreg.Grant{ID: "g", ClientID: k.RegistryID(), Subject: "alice"}))
+		must(t, s.do(unit, "wait", func(context.Context, conn) error {
+			go func() { done <- deleteClient(t.Context(), s, k) }()
+			waitsForLock(t, db, kind, done)
+			deleted = len(done) > 0
+			return nil
+		}))
+		must(t, s.Commit(unit))
+		must(t, <-done)
+		if deleted {
+			t.Error("the deletion did not wait")
+		}
+		_, err = s.Grant(t.Context(), "g")
+		wantErr(t, err, oauthreg.ErrNotFound)
 	})
 }

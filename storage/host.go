@@ -29,17 +29,16 @@ type hostDB struct {
 }
 
 func (h *hostDB) read(ctx context.Context, fn func(context.Context, conn) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return fn(ctx, conn{pool: h.db.Statement.ConnPool, sql: h.sql})
+	return retry(ctx, h.sql, h.sql.d.isContention, func() error {
+		return fn(ctx, conn{pool: h.db.Statement.ConnPool, sql: h.sql})
+	})
 }
 
 func (h *hostDB) write(ctx context.Context, fn func(context.Context, conn) error) error {
-	return retry(ctx, h.sql, func() error { return h.attempt(ctx, fn) })
+	return retry(ctx, h.sql, h.sql.d.isPassing, func() error { return h.attempt(ctx, fn) })
 }
 
-// How often and how patiently a write that met contention, or a connection that
+// How often and how patiently what met contention, or a write whose connection
 // broke, is run again.
 const (
 	maxAttempts = 10
@@ -53,16 +52,15 @@ type undecided struct{ error }
 
 func (e undecided) Unwrap() error { return e.error }
 
-// retry runs attempt until it succeeds or fails for a reason that lasts. What is
-// undecided is not run again: it might find its own work done.
-func retry(ctx context.Context, sql *statements, attempt func() error) error {
+// retry runs attempt until it succeeds or fails for a reason that does not pass.
+func retry(ctx context.Context, sql *statements, passes func(error) bool, attempt func() error) error {
 	delay, began := firstDelay, time.Now()
 	for n := 1; ; n++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		err := attempt()
-		if err == nil || n == maxAttempts || !sql.d.isPassing(err) || time.Since(began) > maxPatience {
+		if err == nil || n == maxAttempts || !passes(err) || time.Since(began) > maxPatience {
 			return err
 		}
 		// Half of it is chance, so that those who collided do not meet again.
@@ -77,7 +75,7 @@ func retry(ctx context.Context, sql *statements, attempt func() error) error {
 }
 
 // isPassing reports whether a transaction that failed with err may succeed when
-// it is run again.
+// it is run again. What is undecided is not: it might find its own work done.
 func (d *dialect) isPassing(err error) bool {
 	var u undecided
 	if errors.As(err, &u) {
@@ -100,8 +98,17 @@ func (d *dialect) commitFailed(err error) error {
 }
 
 func (h *hostDB) attempt(ctx context.Context, fn func(context.Context, conn) error) (err error) {
-	tx := h.db.WithContext(ctx).Begin(&sql.TxOptions{Isolation: h.sql.d.isolation})
+	// The transaction has a context of its own, so that the caller's ends the wait
+	// for a connection, statements and the wait for them, but never a commit.
+	txctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	endWait := context.AfterFunc(ctx, cancel)
+	tx := h.db.WithContext(txctx).Begin(&sql.TxOptions{Isolation: h.sql.d.isolation})
+	inTime := endWait()
 	if tx.Error != nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		return h.sql.d.classify(tx.Error)
 	}
 	done := false
@@ -110,10 +117,17 @@ func (h *hostDB) attempt(ctx context.Context, fn func(context.Context, conn) err
 			tx.Rollback()
 		}
 	}()
+	if !inTime { // the transaction was rolled back with its context
+		return ctx.Err()
+	}
 	if err := fn(ctx, conn{pool: tx.Statement.ConnPool, sql: h.sql}); err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	done = true
+	defer time.AfterFunc(commitTimeout, cancel).Stop()
 	if err := tx.Commit().Error; err != nil {
 		tx.Rollback()
 		return h.sql.d.commitFailed(err)

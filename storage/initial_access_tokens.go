@@ -44,7 +44,8 @@ func (s *Store) CreateInitialAccessToken(ctx context.Context, t oauthreg.Initial
 }
 
 // InitialAccessToken finds a token by digest; see
-// [oauthreg.InitialAccessTokenStore]. Tokens are kept until they are deleted.
+// [oauthreg.InitialAccessTokenStore]. Tokens are kept until they are deleted, or
+// until [Store.Sweep] finds that they have ended long ago.
 func (s *Store) InitialAccessToken(ctx context.Context, digest []byte) (oauthreg.InitialAccessToken, error) {
 	if len(digest) == 0 {
 		return oauthreg.InitialAccessToken{}, oauthreg.ErrNotFound
@@ -68,6 +69,7 @@ func (s *Store) ListInitialAccessTokens(ctx context.Context, offset, limit int) 
 func (s *Store) initialTokens(ctx context.Context, doing, tail string, args ...any) ([]oauthreg.InitialAccessToken, error) {
 	var found []oauthreg.InitialAccessToken
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		found = nil
 		return c.each(ctx, "SELECT "+initialTokenColumns+" FROM oauthreg_initial_access_tokens"+tail, args, func(scan func(...any) error) error {
 			t, err := scanInitialToken(scan)
 			found = append(found, t)

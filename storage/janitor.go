@@ -10,41 +10,53 @@ import (
 	"time"
 )
 
-// deadFor is how long a grant that was revoked or has ended is kept, with all
-// beneath it.
-const deadFor = 24 * time.Hour
+const (
+	// deadFor is how long a grant that was revoked or has ended is kept, with all
+	// beneath it.
+	deadFor = 24 * time.Hour
+	// endedFor is how long other rows are kept after their end. For a node whose
+	// clock is behind they have not ended yet: it would take what was used up, an
+	// assertion's id for example, for something new.
+	endedFor = 5 * time.Minute
+	// permissionFor is how long an initial access token is kept after its end, so
+	// that a listing tells what it was.
+	permissionFor = 30 * 24 * time.Hour
+)
 
 // chore is one kind of row that can go.
 type chore struct {
 	table, key string
-	// ended is the condition, with now bound once. It is checked again when the
-	// row is deleted.
+	// ended is the condition, with a time bound once, which is kept ago. It is
+	// checked again when the row is deleted.
 	ended string
+	kept  time.Duration
 }
 
 var chores = []chore{
-	{"assertions", "jti", "expires_at <= ?"},
-	{"interactions", "handle", "expires_at <= ?"},
-	{"login_sessions", "handle", "expires_at <= ?"},
-	{"session_members", "session_id", "expires_at <= ?"},
-	{"logout_outbox", "id", "expires_at <= ?"},
-	{"access_tokens", "signature", "expires_at <= ?"},
+	{"assertions", "jti", "expires_at <= ?", endedFor},
+	{"interactions", "handle", "expires_at <= ?", endedFor},
+	{"login_sessions", "handle", "expires_at <= ?", endedFor},
+	{"session_members", "session_id", "expires_at <= ?", endedFor},
+	{"logout_outbox", "id", "expires_at <= ?", endedFor},
+	{"access_tokens", "signature", "expires_at <= ?", endedFor},
 	// Used ones tell a replay, as long as there is something to revoke.
-	{"authorize_codes", "signature", "used_at IS NULL AND expires_at <= ?"},
-	{"refresh_tokens", "signature", "first_used_at IS NULL AND expires_at <= ?"},
+	{"authorize_codes", "signature", "used_at IS NULL AND expires_at <= ?", endedFor},
+	{"refresh_tokens", "signature", "first_used_at IS NULL AND expires_at <= ?", endedFor},
+	{"initial_access_tokens", "id", "expires_at <= ?", permissionFor},
 }
 
-// Sweep deletes what has ended: rows whose expires_at has come, but for used
-// codes and used refresh tokens, by which replays are recognized; and grants
-// that were revoked or have ended more than 24 hours ago, with every code and
-// token beneath them. Nothing that still opens a door is touched, and never a
-// client, a consent, a signing key or an audit record.
+// Sweep deletes what has ended: rows whose end came five minutes ago, initial
+// access tokens whose end came 30 days ago, but not used codes and used refresh
+// tokens, by which replays are recognized; and grants that were revoked or have
+// ended more than 24 hours ago, with every code and token beneath them. Nothing
+// that still opens a door is touched, and never a client, a consent, a signing key
+// or an audit record.
 //
-// Each kind of row is deleted in one transaction of at most batch rows
-// (1 to 10000; zero means 500), so that nobody waits for long; call it again
-// while a count is as large as batch. It returns how many rows went from each
-// table, by the table's name without prefix. Any number of processes may sweep
-// at once.
+// At most batch rows (1 to 10000; zero means 500) of each table are deleted, in a
+// transaction or two for each, so that nobody waits for long; call it again while a
+// count is as large as batch. A grant goes when nothing is left beneath it. Sweep
+// returns how many rows went from each table, by the table's name without prefix.
+// Any number of processes may sweep at once.
 func (s *Store) Sweep(ctx context.Context, batch int) (map[string]int64, error) {
 	gone, err := s.sweep(ctx, batch)
 	s.sql.telemetry.swept(ctx, gone)
@@ -60,15 +72,15 @@ func (s *Store) sweep(ctx context.Context, batch int) (map[string]int64, error) 
 		return nil, explain(doing, errors.New("the batch is not between 1 and 10000"))
 	}
 	gone := make(map[string]int64)
-	now := micros(s.now())
+	now := s.now()
 	for _, ch := range chores {
-		table := "oauthreg_" + ch.table
+		table, before := "oauthreg_"+ch.table, micros(now.Add(-ch.kept))
 		// Two steps, because not every database deletes with a limit.
-		keys, err := s.keysOf(ctx, "SELECT "+ch.key+" FROM "+table+" WHERE "+ch.ended+" LIMIT ?", []any{now, batch})
+		keys, err := s.keysOf(ctx, "SELECT "+ch.key+" FROM "+table+" WHERE "+ch.ended+" LIMIT ?", []any{before, batch})
 		if err != nil {
 			return gone, explain(doing, err)
 		}
-		n, err := s.deleteRows(ctx, table, ch.key, keys, " AND "+ch.ended, now)
+		n, err := s.deleteRows(ctx, table, ch.key, keys, " AND "+ch.ended, before)
 		gone[ch.table] += n
 		if err != nil {
 			return gone, explain(doing, err)
@@ -77,7 +89,9 @@ func (s *Store) sweep(ctx context.Context, batch int) (map[string]int64, error) 
 	return gone, explain(doing, s.sweepGrants(ctx, batch, gone))
 }
 
-// sweepGrants deletes dead grants and what is beneath them, the latter first.
+// sweepGrants deletes what is beneath dead grants, as much of it as a call of Sweep
+// may delete that has deleted gone already, and the grants beneath which nothing is
+// left.
 func (s *Store) sweepGrants(ctx context.Context, batch int, gone map[string]int64) error {
 	const (
 		dead    = " AND (expires_at <= ? OR revoked_at <= ?)"
@@ -93,22 +107,16 @@ func (s *Store) sweepGrants(ctx context.Context, batch int, gone map[string]int6
 		}
 		left -= len(ids)
 		for some := range lists(ids) {
-			in := "grant_id IN (" + marks(len(some)) + ")"
+			empty := true
 			for _, table := range []string{"authorize_codes", "access_tokens", "refresh_tokens"} {
-				for {
-					keys, err := s.keysOf(ctx, "SELECT signature FROM oauthreg_"+table+" WHERE "+in+" LIMIT ?", append(slices.Clone(some), batch))
-					if err != nil {
-						return err
-					}
-					if len(keys) == 0 {
-						break
-					}
-					n, err := s.deleteRows(ctx, "oauthreg_"+table, "signature", keys, "")
-					gone[table] += n
-					if err != nil {
-						return err
-					}
+				all, err := s.sweepBeneath(ctx, table, some, batch, gone)
+				if err != nil {
+					return err
 				}
+				empty = empty && all
+			}
+			if !empty { // the rest is for the next call
+				return nil
 			}
 			n, err := s.deleteRows(ctx, "oauthreg_grants", "id", some, dead, before, before)
 			gone["grants"] += n
@@ -123,10 +131,27 @@ func (s *Store) sweepGrants(ctx context.Context, batch int, gone map[string]int6
 	return nil
 }
 
+// sweepBeneath deletes rows of a table beneath grants, no more than batch with those
+// that are gone, and reports whether these were all.
+func (s *Store) sweepBeneath(ctx context.Context, table string, grants []any, batch int, gone map[string]int64) (all bool, err error) {
+	left := batch - int(gone[table])
+	if left <= 0 {
+		return false, nil
+	}
+	keys, err := s.keysOf(ctx, "SELECT signature FROM oauthreg_"+table+" WHERE grant_id IN ("+marks(len(grants))+") LIMIT ?", append(slices.Clone(grants), left))
+	if err != nil {
+		return false, err
+	}
+	n, err := s.deleteRows(ctx, "oauthreg_"+table, "signature", keys, "")
+	gone[table] += n
+	return len(keys) < left, err
+}
+
 // keysOf are the keys that a query finds.
 func (s *Store) keysOf(ctx context.Context, query string, args []any) ([]any, error) {
 	var keys []any
 	err := s.db.read(ctx, func(ctx context.Context, c conn) error {
+		keys = nil
 		return c.each(ctx, query, args, func(scan func(...any) error) error {
 			var key any
 			err := scan(&key)

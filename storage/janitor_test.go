@@ -45,6 +45,11 @@ func TestSweep(t *testing.T) {
 		must(t, s.SetClientAssertionJWT(ctx, "jti", c.now().Add(time.Minute)))
 		must(t, s.CreateInteraction(ctx, oauthreg.Interaction{Handle: "h", ExpiresAt: c.now().Add(time.Minute)}))
 		must(t, s.CreateLoginSession(ctx, oauthreg.LoginSession{Login: oauthreg.Login{Subject: "alice", SessionID: "sid"}, Handle: "h", IdleExpiresAt: c.now().Add(time.Minute)}))
+		for id, end := range map[string]time.Duration{"short": time.Hour, "used up": time.Hour, "long": 90 * 24 * time.Hour} {
+			must(t, s.CreateInitialAccessToken(ctx, oauthreg.InitialAccessToken{ID: id, Digest: []byte(id), MaxUses: 1, CreatedAt: c.now(), ExpiresAt: c.now().Add(end)}))
+		}
+		must(t, s.CreateInitialAccessToken(ctx, oauthreg.InitialAccessToken{ID: "endless", Digest: []byte("endless"), CreatedAt: c.now()}))
+		must(t, s.UseInitialAccessToken(ctx, []byte("used up"), c.now()))
 		must(t, s.UpdateSigningKeys(ctx, func([]oauthreg.SigningKey) (add, replace []oauthreg.SigningKey, err error) {
 			return []oauthreg.SigningKey{{KeyID: "k", Alg: "RS256", Private: []byte("p"), ExpiresAt: c.now()}}, nil, nil
 		}))
@@ -54,8 +59,12 @@ func TestSweep(t *testing.T) {
 		if got := sweep(t, s); len(got) != 0 {
 			t.Errorf("at once: got %v, want nothing", got)
 		}
-		// The minute's ends: the used code stays.
+		// The minute's ends, when they have come for everybody: the used code stays.
 		c.add(time.Minute)
+		if got := sweep(t, s); len(got) != 0 {
+			t.Errorf("at the end: got %v, want nothing", got)
+		}
+		c.add(endedFor)
 		want := map[string]int64{"assertions": 1, "interactions": 1, "login_sessions": 1, "authorize_codes": 2}
 		if got := sweep(t, s); !reflect.DeepEqual(got, want) {
 			t.Errorf("after a minute: got %v, want %v", got, want)
@@ -73,7 +82,12 @@ func TestSweep(t *testing.T) {
 			t.Errorf("after a day: got %v, want %v", got, want)
 		}
 		c.add(31 * 24 * time.Hour)
-		want = map[string]int64{"grants": 1, "refresh_tokens": 1}
+		list, err := s.ListInitialAccessTokens(ctx, 0, 0)
+		must(t, err)
+		if len(list) != 4 {
+			t.Errorf("%d initial access tokens are listed a month after their end, want 4", len(list))
+		}
+		want = map[string]int64{"grants": 1, "refresh_tokens": 1, "initial_access_tokens": 2}
 		if got := sweep(t, s); !reflect.DeepEqual(got, want) {
 			t.Errorf("after a month: got %v, want %v", got, want)
 		}
@@ -84,11 +98,11 @@ func TestSweep(t *testing.T) {
 		wantErr(t, err, fosite.ErrInactiveToken)
 
 		c.add(366 * 24 * time.Hour)
-		want = map[string]int64{"grants": 1, "refresh_tokens": 1, "authorize_codes": 1}
+		want = map[string]int64{"grants": 1, "refresh_tokens": 1, "authorize_codes": 1, "initial_access_tokens": 1}
 		if got := sweep(t, s); !reflect.DeepEqual(got, want) {
 			t.Errorf("after a year: got %v, want %v", got, want)
 		}
-		for table, want := range map[string]int{"clients": 1, "consents": 1, "signing_keys": 1, "audit_log": 2, "grants": 0, "authorize_codes": 0, "access_tokens": 0, "refresh_tokens": 0} {
+		for table, want := range map[string]int{"clients": 1, "consents": 1, "signing_keys": 1, "audit_log": 2, "grants": 0, "authorize_codes": 0, "access_tokens": 0, "refresh_tokens": 0, "initial_access_tokens": 1} {
 			if got := count(t, s, table); got != want {
 				t.Errorf("%s: %d rows are left, want %d", table, got, want)
 			}
@@ -119,7 +133,7 @@ func TestSweepAfterDeletion(t *testing.T) {
 func TestSweepInBatches(t *testing.T) {
 	eachKind(t, func(t *testing.T, s *Store, c *clock) {
 		for i := range 25 {
-			must(t, s.SetClientAssertionJWT(t.Context(), fmt.Sprint(i), c.now()))
+			must(t, s.SetClientAssertionJWT(t.Context(), fmt.Sprint(i), c.now().Add(-endedFor)))
 		}
 		for _, want := range []int64{10, 10, 5, 0} {
 			gone, err := s.Sweep(t.Context(), 10)
@@ -133,21 +147,83 @@ func TestSweepInBatches(t *testing.T) {
 				t.Errorf("a batch of %d was accepted", batch)
 			}
 		}
-		// More tokens beneath one grant than fit into a batch.
-		r := newRequest(s, addClient(t, s))
-		must(t, s.CreateAuthorizeCodeSession(t.Context(), "code", r))
-		for i := range 25 {
-			must(t, s.CreateRefreshTokenSession(t.Context(), fmt.Sprint(i), "", r))
-			must(t, s.RotateRefreshToken(t.Context(), r.ID, fmt.Sprint(i)))
+		// More tokens beneath grants than fit into a batch, and some that go by
+		// themselves: no call deletes more than a batch of a table, and no grant goes
+		// before what is beneath it.
+		k := addClient(t, s)
+		for g, tokens := range []int{25, 1, 0, 10} {
+			r := newRequest(s, k)
+			must(t, s.CreateAuthorizeCodeSession(t.Context(), r.ID, r))
+			must(t, s.InvalidateAuthorizeCodeSession(t.Context(), r.ID))
+			for i := range tokens {
+				must(t, s.CreateRefreshTokenSession(t.Context(), fmt.Sprint(g, "-", i), "", r))
+				must(t, s.RotateRefreshToken(t.Context(), r.ID, fmt.Sprint(g, "-", i)))
+			}
+			for i := range 4 {
+				must(t, s.CreateRefreshTokenSession(t.Context(), fmt.Sprint(g, "=", i), "", r))
+			}
+			must(t, s.UseGrant(t.Context(), r.ID, c.now(), c.now().Add(30*24*time.Hour)))
+			if g > 1 {
+				must(t, s.RevokeRefreshToken(t.Context(), r.ID))
+			}
 		}
-		must(t, s.RevokeRefreshToken(t.Context(), r.ID))
-		c.add(25 * time.Hour)
-		gone, err := s.Sweep(t.Context(), 10)
-		must(t, err)
-		if gone["refresh_tokens"] != 25 || gone["grants"] != 1 {
-			t.Errorf("got %v", gone)
+		c.add(32 * 24 * time.Hour)
+		total := map[string]int64{}
+		for more := true; more; {
+			gone, err := s.Sweep(t.Context(), 10)
+			must(t, err)
+			more = false
+			for table, n := range gone {
+				if n > 10 {
+					t.Errorf("one call deleted %d of %s, more than a batch", n, table)
+				}
+				total[table] += n
+				more = more || n == 10
+			}
+			for _, table := range []string{"refresh_tokens", "authorize_codes"} {
+				if n := orphans(t, s, table); n != 0 {
+					t.Errorf("%d %s have no grant any more", n, table)
+				}
+			}
+		}
+		if total["refresh_tokens"] != 52 || total["authorize_codes"] != 4 || total["grants"] != 4 {
+			t.Errorf("got %v, want all", total)
 		}
 	})
+}
+
+// orphans is how many rows of a table have no grant.
+func orphans(t *testing.T, s *Store, table string) (n int) {
+	t.Helper()
+	must(t, s.db.read(t.Context(), func(ctx context.Context, c conn) error {
+		_, err := c.one(ctx, "SELECT COUNT(*) FROM oauthreg_"+table+" WHERE grant_id NOT IN (SELECT id FROM oauthreg_grants)", nil, &n)
+		return err
+	}))
+	return n
+}
+
+// What was used up is used up for every node until it has ended there, whoever
+// sweeps.
+func TestSweepWhileClocksDiffer(t *testing.T) {
+	for _, kind := range sharedKinds {
+		t.Run(kind, func(t *testing.T) {
+			dsn := place(t, kind)
+			early, late := newClock(), newClock()
+			early.add(time.Minute)
+			ahead, behind := openPath(t, dsn, testConfig(early)), openPath(t, dsn, testConfig(late))
+			end := late.now().Add(time.Minute)
+			must(t, behind.SetClientAssertionJWT(t.Context(), "jti", end))
+			must(t, behind.CreateInteraction(t.Context(), oauthreg.Interaction{Handle: "h", ExpiresAt: end}))
+			must(t, behind.FinishInteraction(t.Context(), "h"))
+			for range 2 { // a minute, and a moment, before the end there
+				sweep(t, ahead)
+				wantErr(t, behind.SetClientAssertionJWT(t.Context(), "jti", end), fosite.ErrJTIKnown)
+				wantErr(t, behind.FinishInteraction(t.Context(), "h"), oauthreg.ErrConsumed)
+				early.add(59 * time.Second)
+				late.add(59 * time.Second)
+			}
+		})
+	}
 }
 
 // Any number of processes may sweep at once.
@@ -201,7 +277,7 @@ func TestJanitorLease(t *testing.T) {
 			if len(leases) != 1 {
 				t.Fatalf("%d have the lease", len(leases))
 			}
-			must(t, nodes[0].SetClientAssertionJWT(t.Context(), "jti", c.now()))
+			must(t, nodes[0].SetClientAssertionJWT(t.Context(), "jti", c.now().Add(-endedFor)))
 			nodes[1].sweepAll(t.Context(), slog.New(slog.DiscardHandler))
 			if n := count(t, nodes[0], "assertions"); n != 1 {
 				t.Error("somebody swept without the lease")
@@ -237,7 +313,7 @@ func TestRunJanitor(t *testing.T) {
 			t.Error("an interval of zero was accepted")
 		}
 		for i := range janitorBatch + 1 {
-			must(t, s.SetClientAssertionJWT(t.Context(), fmt.Sprint(i), s.now()))
+			must(t, s.SetClientAssertionJWT(t.Context(), fmt.Sprint(i), s.now().Add(-endedFor)))
 		}
 		var out bytes.Buffer
 		log := slog.New(slog.NewTextHandler(&out, nil))

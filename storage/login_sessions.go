@@ -104,6 +104,7 @@ func (s *Store) loginSessions(ctx context.Context, doing, condition string, valu
 	now := micros(s.now())
 	var found []oauthreg.LoginSession
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		found = nil
 		return c.each(ctx, "SELECT "+loginColumns+" FROM oauthreg_login_sessions WHERE "+condition+" AND expires_at > ? ORDER BY created_at DESC, session_id DESC",
 			[]any{value, now}, func(scan func(...any) error) error {
 				l, err := s.scanLogin(scan)

@@ -107,6 +107,7 @@ func (s *Store) ClaimLogouts(ctx context.Context, now, until time.Time, limit in
 	// Most calls find nothing, and need no lock for it.
 	found := false
 	err := s.read(ctx, "look for logout notices", func(ctx context.Context, c conn) error {
+		found = false
 		return due(ctx, c, func(func(...any) error) error { found = true; return nil })
 	})
 	if err != nil || !found {

@@ -83,6 +83,18 @@ func (k *recordCache) get(ref oauthreg.Ref) *knownClient {
 	return known
 }
 
+// current returns what is remembered of the client with that id if it is as little
+// out of date as an answer may be.
+func (k *recordCache) current(id string) *knownClient {
+	if k == nil {
+		return nil
+	}
+	if _, due := k.due(); due {
+		return nil
+	}
+	return k.get(oauthreg.ByID(id))
+}
+
 // at returns what is remembered of a client if it is in that state.
 func (k *recordCache) at(ref clientRef) *knownClient {
 	if k == nil {

@@ -7,12 +7,29 @@ import (
 	"fmt"
 )
 
-// sealedColumns are all columns whose values are sealed.
-var sealedColumns = []struct {
+// sealedColumn is a column whose values are sealed.
+type sealedColumn struct {
 	table, key, column, kind string
 	text                     bool // key is text
 	base64                   bool // column is text
-}{
+}
+
+// first is before the first key.
+func (col sealedColumn) first() any {
+	if col.text {
+		return ""
+	}
+	return []byte{}
+}
+
+// page is the query for sealedPage.
+func (col sealedColumn) page() string {
+	return "SELECT " + col.key + ", " + col.column + " FROM oauthreg_" + col.table + " WHERE " + col.key + " > ? ORDER BY " + col.key + " LIMIT ?"
+}
+
+// sealedColumns are all of them. The last is by which CheckEncryptionKeys goes: as
+// long as it is sealed with an old key, that is needed.
+var sealedColumns = []sealedColumn{
 	{table: "signing_keys", key: "kid", column: "private_key", kind: sealSigningKey, text: true},
 	{table: "authorize_codes", key: "signature", column: "request", kind: sealCode},
 	{table: "authorize_codes", key: "signature", column: "pkce", kind: sealPKCE},
@@ -21,13 +38,15 @@ var sealedColumns = []struct {
 	{table: "refresh_tokens", key: "signature", column: "request", kind: sealRefresh},
 	{table: "interactions", key: "handle", column: "request", kind: sealInteraction},
 	{table: "login_sessions", key: "handle", column: "user_agent", kind: sealUserAgent, base64: true},
+	{table: "key_check", key: "name", column: "value", kind: sealCheck, text: true},
 }
 
 // Reencrypt seals everything anew, with the first of [Config.EncryptionKeys],
 // that was sealed with another, and returns how many values that were. When it
 // has succeeded the other keys can be taken away, provided that no process any
-// more has another first key. It can be run while servers work, and again after
-// it was interrupted; it reads every row, in batches, each written in a
+// more has another first key; until then a server without them does not start, see
+// [Store.CheckEncryptionKeys]. It can be run while servers work, and again after it
+// was interrupted; it reads every row, in batches, each written in a
 // transaction of its own. What opens with no key is left as it is and makes
 // Reencrypt fail, after everything else was done.
 //
@@ -39,13 +58,8 @@ func (s *Store) Reencrypt(ctx context.Context) (int, error) {
 	total := 0
 	var failures []error
 	for _, col := range sealedColumns {
-		var after any = []byte{}
-		if col.text {
-			after = ""
-		}
-		for {
-			page, err := s.sealedPage(ctx, "SELECT "+col.key+", "+col.column+" FROM oauthreg_"+col.table+
-				" WHERE "+col.key+" > ? ORDER BY "+col.key+" LIMIT ?", after, col.text)
+		for after := col.first(); ; {
+			page, err := s.sealedPage(ctx, col.page(), after, col.text)
 			if err != nil {
 				return total, explain(doing, err)
 			}
@@ -91,6 +105,12 @@ func (s *Store) Reencrypt(ctx context.Context) (int, error) {
 				return total, explain(doing, err)
 			}
 			total += n
+		}
+	}
+	if len(failures) == 0 {
+		// In a database from before there was one, where it could not be made.
+		if err := s.writeKeyCheck(ctx, doing); err != nil {
+			return total, err
 		}
 	}
 	return total, explain(doing, errors.Join(failures...))

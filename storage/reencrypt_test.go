@@ -29,7 +29,7 @@ func TestReencrypt(t *testing.T) {
 			cfg.EncryptionKeys = [][]byte{freshKey}
 			alone := openPath(t, dsn, cfg)
 			_, err := alone.SigningKeys(t.Context())
-			wantErr(t, err, errUnsealable)
+			wantErr(t, err, ErrEncryptionKeys)
 			n, err := alone.Reencrypt(t.Context())
 			wantErr(t, err, errUnsealable)
 			if n != 0 {

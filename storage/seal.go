@@ -25,6 +25,7 @@ const (
 	sealInteraction = "interaction"
 	sealSigningKey  = "signing_key"
 	sealUserAgent   = "user_agent"
+	sealCheck       = "check"
 )
 
 const (

@@ -46,6 +46,7 @@ func (s *Store) SecretUses(ctx context.Context, clientID string) (map[string]tim
 	}
 	ids := removedSecrets(k.Secrets, nil)
 	err = s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		clear(uses)
 		return c.each(ctx, "SELECT secret_id, last_used_at FROM oauthreg_client_secret_uses WHERE secret_id IN ("+marks(len(ids))+")",
 			ids, func(scan func(...any) error) error {
 				var id string

@@ -64,10 +64,9 @@ func openServer(connector driver.Connector, maxConns int, stmts *statements, whe
 }
 
 func (p *serverDB) read(ctx context.Context, fn func(context.Context, conn) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return fn(ctx, conn{pool: p.db, sql: p.sql})
+	return retry(ctx, p.sql, p.sql.d.isContention, func() error {
+		return fn(ctx, conn{pool: p.db, sql: p.sql})
+	})
 }
 
 func (p *serverDB) write(ctx context.Context, fn func(context.Context, conn) error) error {
@@ -76,7 +75,7 @@ func (p *serverDB) write(ctx context.Context, fn func(context.Context, conn) err
 	if p.closed {
 		return errClosed
 	}
-	return retry(ctx, p.sql, func() error { return p.attempt(ctx, fn) })
+	return retry(ctx, p.sql, p.sql.d.isPassing, func() error { return p.attempt(ctx, fn) })
 }
 
 func (p *serverDB) attempt(ctx context.Context, fn func(context.Context, conn) error) (err error) {

@@ -524,6 +524,7 @@ func TestForeignTextIsNotStored(t *testing.T) {
 	eachServer(t, func(t *testing.T, kind string) {
 		s := openTest(t, kind, testConfig(newClock()))
 		ctx := t.Context()
+		addClient(t, s, func(rec *oauthreg.Record) { rec.Client.ID = "k" })
 		must(t, s.CreateInteraction(ctx, oauthreg.Interaction{Handle: "h", ExpiresAt: s.now().Add(time.Hour)}))
 		for what, err := range map[string]error{
 			"insert": s.CreateGrant(ctx, oauthreg.Grant{ID: "g\xff", ClientID: "k", Subject: "alice"}),
@@ -539,7 +540,7 @@ func TestForeignTextIsNotStored(t *testing.T) {
 			if err := s.CreateGrant(ctx, oauthreg.Grant{ID: long, ClientID: "k", Subject: "alice"}); err == nil {
 				t.Error("what is too long was cut off")
 			}
-			if _, err := s.SaveConsent(ctx, oauthreg.Consent{ClientID: long, Subject: "alice"}); err == nil {
+			if err := s.JoinSession(ctx, oauthreg.SessionMember{SessionID: long, ClientID: "k", Subject: "alice"}); err == nil {
 				t.Error("what is too long was cut off by an insert that yields")
 			}
 		}
@@ -634,7 +635,7 @@ func TestRewrite(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	got := yieldingByKey("INSERT INTO t (a, b)\n\tVALUES (?, ?) ON CONFLICT DO NOTHING")
-	if want := "INSERT INTO t (a, b)\n\tVALUES (?, ?) ON DUPLICATE KEY UPDATE a = IF(LAST_INSERT_ID(1) = 0, a, a)"; got != want {
+	if want := "INSERT INTO t (a, b)\n\tVALUES (?, ?) ON DUPLICATE KEY UPDATE t.a = IF(LAST_INSERT_ID(1) = 0, t.a, t.a)"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := yieldingByKey("SELECT 1"); got != "SELECT 1" {

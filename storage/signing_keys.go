@@ -21,7 +21,7 @@ func newKeyLock() *keyLock { return &keyLock{held: make(chan struct{}, 1)} }
 const keyChanges = "signing_keys"
 
 // SigningKeys returns all keys; see [oauthreg.KeyStore]. Keys are never deleted
-// by the store.
+// by the store. The first call is one of [Store.CheckEncryptionKeys] too.
 func (s *Store) SigningKeys(ctx context.Context) ([]oauthreg.SigningKey, error) {
 	keys, _, err := s.signingKeys(ctx)
 	return keys, err
@@ -30,9 +30,13 @@ func (s *Store) SigningKeys(ctx context.Context) ([]oauthreg.SigningKey, error) 
 // signingKeys also returns the count of changes made before.
 func (s *Store) signingKeys(ctx context.Context) ([]oauthreg.SigningKey, int64, error) {
 	const doing = "get signing keys"
+	if err := s.CheckEncryptionKeys(ctx); err != nil {
+		return nil, 0, err
+	}
 	var keys []oauthreg.SigningKey
 	var changes int64
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
+		keys = nil
 		// First the count: if a change comes between the two statements, the
 		// count is too low and a write that goes by it fails.
 		if _, err := c.one(ctx, "SELECT n FROM oauthreg_counters WHERE name = ?", []any{keyChanges}, &changes); err != nil {

@@ -144,7 +144,7 @@ func openSQLite(dsn string, stmts *statements) (*sqliteDB, error) {
 	// The writer comes first: it is the one that may turn on write-ahead logging.
 	// While another process does that, SQLite does not wait but says "locked".
 	ctx := context.Background()
-	if err := retry(ctx, stmts, func() error { return db.writer.connect(ctx) }); err != nil {
+	if err := retry(ctx, stmts, stmts.d.isPassing, func() error { return db.writer.connect(ctx) }); err != nil {
 		_ = db.close() // what failed first is what to tell
 		return nil, fmt.Errorf("storage: open %s: %w", path, stmts.d.classify(err))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ory/fosite"
@@ -45,9 +46,9 @@ type Config struct {
 	// EncryptionKeys are AES-256 keys of 32 random bytes each. The first
 	// encrypts; all decrypt. To change the key put the new one first and leave
 	// the old one behind it until [Store.Reencrypt] has been run: signing keys
-	// are sealed once and live long. Whether the keys are those of the database
-	// shows when one is needed: a server that calls [oauthreg.KeyRing.Maintain]
-	// at its start, as it should, does not start with wrong ones.
+	// are sealed once and live long. A server that calls [oauthreg.OpenKeyRing] at
+	// its start, as it should, does not start with keys that are not those of the
+	// database, or without one that is still needed; see [Store.CheckEncryptionKeys].
 	EncryptionKeys [][]byte
 
 	// NewSession returns an empty session of the type that the server stores.
@@ -148,6 +149,8 @@ type Store struct {
 	outer   *recordCache // of the store outside the host's transaction, nil outside of one
 	keys    *keyLock
 	blocks  nameBlocks
+
+	keysChecked *atomic.Bool // CheckEncryptionKeys was content
 }
 
 // Open opens a database that belongs to the store. Tables are made by
@@ -251,6 +254,8 @@ func newStore(db backend, sql *statements, cfg Config) *Store {
 		counts:  new(clientCounts),
 		keys:    newKeyLock(),
 		blocks:  defaultNameBlocks,
+
+		keysChecked: new(atomic.Bool),
 	}
 }
 

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -223,5 +224,20 @@ func TestTablePrefix(t *testing.T) {
 	}
 	if _, err := b.Sweep(t.Context(), 0); err != nil {
 		t.Error(err)
+	}
+}
+
+// The texts of statements that are remembered have a bound: those of listings vary.
+func TestRewrittenStatementsAreBounded(t *testing.T) {
+	sql := &statements{d: dialects["postgres"], prefix: defaultPrefix}
+	for i := range 3 * maxTexts {
+		if got, want := sql.of(fmt.Sprintf("SELECT ? LIMIT %d", i)), fmt.Sprintf("SELECT $1 LIMIT %d", i); got != want {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+	}
+	n := 0
+	sql.done.Range(func(any, any) bool { n++; return true })
+	if n == 0 || n > maxTexts {
+		t.Errorf("%d texts are remembered, want at most %d", n, maxTexts)
 	}
 }

@@ -124,7 +124,7 @@ func TestRetriesAreCounted(t *testing.T) {
 	sql, err := newStatements(dialects["postgres"], &cfg)
 	must(t, err)
 	left := 3
-	must(t, retry(t.Context(), sql, func() error {
+	must(t, retry(t.Context(), sql, sql.d.isPassing, func() error {
 		if left--; left > 0 {
 			return oauthreg.ErrUnavailable
 		}

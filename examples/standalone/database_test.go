@@ -127,6 +127,36 @@ func TestKeyChange(t *testing.T) {
 	}
 }
 
+// With a database server a start without the right key leaves none behind that was
+// made for it.
+func TestWrongKeyFileIsNotLeft(t *testing.T) {
+	for _, kind := range []string{"postgres", "mysql"} {
+		t.Run(kind, func(t *testing.T) {
+			dsn, _ := serverDatabase(t, kind)
+			key, wrong := filepath.Join(t.TempDir(), "right.key"), filepath.Join(t.TempDir(), "wrong.key")
+			launch(t, "-db", dsn, "-key", key).stop()
+			var out, errs bytes.Buffer
+			status := run(t.Context(), []string{"-db", dsn, "-key", wrong, "-addr", "127.0.0.1:0"}, noEnv, &out, &errs)
+			if status != 1 || !strings.Contains(errs.String(), wrong+" does not exist") || strings.Count(errs.String(), "\n") != 1 || out.Len() != 0 {
+				t.Errorf("got status %d and %q", status, &errs)
+			}
+			left, err := os.ReadDir(filepath.Dir(wrong))
+			if err != nil || len(left) != 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+			// Nor is one taken away that was there before.
+			write(t, wrong, base64.StdEncoding.EncodeToString(newMasterKey())+"\n", 0o600)
+			if status := run(t.Context(), []string{"-db", dsn, "-key", wrong, "-addr", "127.0.0.1:0"}, noEnv, &out, &errs); status != 1 {
+				t.Errorf("got status %d and %q", status, &errs)
+			}
+			if _, err := os.Stat(wrong); err != nil {
+				t.Error(err)
+			}
+			launch(t, "-db", dsn, "-key", key).stop()
+		})
+	}
+}
+
 func TestDatabaseName(t *testing.T) {
 	for db, want := range map[string]string{
 		"some.db": "some.db", "postgres://u:s3cr3t@h/d": "postgres://u:xxxxx@h/d", "postgres://u@h/d?password=s3cr3t": "postgres://u@h/d",

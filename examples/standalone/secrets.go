@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/oauthreg/oauthreg/oauthreg"
+	"github.com/oauthreg/oauthreg/storage"
 )
 
 // masterKey is the one secret of an installation. Everything that has to stay
@@ -54,20 +55,37 @@ func keyFile(db, name string) string {
 // openMasterKey reads the key of the database file db, and makes it when
 // neither exists yet. A database without its key stops the start: what is
 // encrypted in it could not be read with a new one. It is in the file name, or
-// when that is empty beside db; a database server's key is in serverKeyFile.
-func openMasterKey(db, name string) (masterKey, error) {
+// when that is empty beside db; a database server's key is in serverKeyFile. Whether
+// a database server has data shows later: made says that the file may have to go
+// again, see forgetMasterKey.
+func openMasterKey(db, name string) (m masterKey, made bool, err error) {
 	name = keyFile(db, name)
-	m, err := readMasterKey(name)
+	m, err = readMasterKey(name)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return m, err
+		return m, false, err
 	}
 	if st, err := os.Stat(db); err == nil && st.Size() > 0 {
-		return nil, fmt.Errorf("%s exists but its key %s does not: restore the key, or remove the database", db, name)
+		return nil, false, fmt.Errorf("%s exists but its key %s does not: restore the key, or remove the database", db, name)
 	}
-	if err := createMasterKey(name); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
+	err = createMasterKey(name)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, false, err
 	}
-	return readMasterKey(name) // ours, or that of a process that was faster
+	made = err == nil
+	m, err = readMasterKey(name) // ours, or that of a process that was faster
+	return m, made, err
+}
+
+// forgetMasterKey removes a key that was made for a database which turned out to have
+// another: nothing is encrypted with it, and it would stand in the way of the right
+// one. Any other error of a start is returned as it is.
+func forgetMasterKey(err error, db, name string) error {
+	if !errors.Is(err, storage.ErrEncryptionKeys) {
+		return err
+	}
+	name = keyFile(db, name)
+	err = fmt.Errorf("%s has data but its key %s does not exist: restore the key, or name its file with -key", databaseName(db), name)
+	return errors.Join(err, os.Remove(name))
 }
 
 // readMasterKey reads the first line of a key file.
@@ -152,5 +170,13 @@ func createMasterKey(name string) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	return os.Link(f.Name(), name)
+	if err := os.Link(f.Name(), name); err != nil {
+		return err
+	}
+	// The name is to survive a power cut too, where the platform can promise that.
+	if dir, err := os.Open(filepath.Dir(name)); err == nil {
+		_ = dir.Sync()
+		_ = dir.Close()
+	}
+	return nil
 }

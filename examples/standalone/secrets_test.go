@@ -13,7 +13,7 @@ import (
 
 func TestMasterKeyStays(t *testing.T) {
 	db := filepath.Join(t.TempDir(), "test.db")
-	first, err := openMasterKey(db, "")
+	first, made, err := openMasterKey(db, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +23,10 @@ func TestMasterKeyStays(t *testing.T) {
 	if st, err := os.Stat(db + ".key"); err != nil || runtime.GOOS != "windows" && st.Mode().Perm() != 0o600 {
 		t.Errorf("key file: %v, %v, want mode 0600", st, err)
 	}
-	again, err := openMasterKey(db, "")
+	again, madeAgain, err := openMasterKey(db, "")
+	if !made || madeAgain {
+		t.Errorf("the key was made: %v, again: %v", made, madeAgain)
+	}
 	if err != nil || !bytes.Equal(first, again) {
 		t.Errorf("the second start has another key: %v", err)
 	}
@@ -41,7 +44,7 @@ func TestMasterKeyRace(t *testing.T) {
 	for i := range keys {
 		wg.Go(func() {
 			var err error
-			if keys[i], err = openMasterKey(db, ""); err != nil {
+			if keys[i], _, err = openMasterKey(db, ""); err != nil {
 				t.Error(err)
 			}
 		})
@@ -85,7 +88,7 @@ func TestMasterKeyErrors(t *testing.T) {
 				t.Fatal(err)
 			}
 			tt.setUp(t, db)
-			_, err := openMasterKey(db, "")
+			_, _, err := openMasterKey(db, "")
 			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), db) {
 				t.Errorf("got %v, want %q with the file's name", err, tt.want)
 			}

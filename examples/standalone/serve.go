@@ -165,8 +165,12 @@ func newApp(ctx context.Context, o options, f files, issuer string, log *slog.Lo
 	master := newMasterKey()
 	encryption := [][]byte{master.derive("storage encryption")}
 	if o.db != ":memory:" {
-		if master, err = openMasterKey(o.db, o.key); err != nil {
+		var made bool
+		if master, made, err = openMasterKey(o.db, o.key); err != nil {
 			return nil, err
+		}
+		if made {
+			defer func() { err = forgetMasterKey(err, o.db, o.key) }()
 		}
 		if encryption, err = encryptionKeys(keyFile(o.db, o.key)); err != nil {
 			return nil, err

@@ -351,7 +351,7 @@ func notADatabase(t *testing.T, dir string) string {
 	t.Helper()
 	name := filepath.Join(dir, "text.db")
 	write(t, name, "", 0o600) // empty: its key is made
-	if _, err := openMasterKey(name, ""); err != nil {
+	if _, _, err := openMasterKey(name, ""); err != nil {
 		t.Fatal(err)
 	}
 	write(t, name, strings.Repeat("This is a letter, not a database. ", 100), 0o600)

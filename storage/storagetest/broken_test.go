@@ -83,13 +83,13 @@ func (s lateRefresh) CreateRefreshTokenSession(ctx context.Context, sig, access 
 
 // revivedGrant prolongs a grant that has ended.
 func (s revivedGrant) CreateAccessTokenSession(ctx context.Context, sig string, req fosite.Requester) error {
-	if g, known := rowsOf(s).grants[req.GetID()]; known && g.RevokedAt.IsZero() {
-		_ = under(s).write(ctx, func(r *rows) error {
+	_ = under(s).write(ctx, func(r *rows) error {
+		if g, known := r.grants[req.GetID()]; known && g.RevokedAt.IsZero() {
 			g.ExpiresAt = time.Now().Add(time.Hour)
 			r.grants[g.ID] = g
-			return nil
-		})
-	}
+		}
+		return nil
+	})
 	return s.Store.CreateAccessTokenSession(ctx, sig, req)
 }
 

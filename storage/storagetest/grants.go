@@ -110,7 +110,8 @@ func grantEnds(t testing.TB, s Store) {
 }
 
 func emptyFilterRevokesNothing(t testing.TB, s Store) {
-	id := grant(t, s, oauthreg.Grant{ClientID: "k", Subject: "alice"})
+	k, _ := client(t, s)
+	id := grant(t, s, oauthreg.Grant{ClientID: k.ID, Subject: "alice"})
 	if _, err := s.RevokeGrants(t.Context(), oauthreg.GrantFilter{}); err == nil {
 		t.Error("RevokeGrants took an empty filter")
 	}
@@ -302,24 +303,26 @@ func grantNeedsItsConsent(t testing.TB, s Store) {
 }
 
 func consentWidens(t testing.TB, s Store) {
+	k, _ := client(t, s)
 	var mu sync.Mutex
 	ids := map[string]bool{}
 	all(t, callers, func(i int) error {
-		id, err := s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: "k", Subject: "alice", Scopes: []string{"same", fmt.Sprint(i)}, Resources: []string{fmt.Sprint(i)}})
+		id, err := s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: k.ID, Subject: "alice", Scopes: []string{"same", fmt.Sprint(i)}})
 		mu.Lock()
 		defer mu.Unlock()
 		ids[id] = true
 		return err
 	})
-	got, err := s.Consent(t.Context(), "k", "alice")
+	got, err := s.Consent(t.Context(), k.ID, "alice")
 	must(t, err)
-	if len(got.Scopes) != callers+1 || len(got.Resources) != callers || len(ids) != 1 || !ids[got.ID] {
-		t.Errorf("got %d scopes and %d resources in %d consents, want %d and %d in one", len(got.Scopes), len(got.Resources), len(ids), callers+1, callers)
+	if len(got.Scopes) != callers+1 || len(ids) != 1 || !ids[got.ID] {
+		t.Errorf("got %d scopes in %d consents, want %d in one", len(got.Scopes), len(ids), callers+1)
 	}
 }
 
 func consentIsGivenAnew(t testing.TB, s Store) {
-	old, err := s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: "k", Subject: "alice"})
+	k, _ := client(t, s)
+	old, err := s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: k.ID, Subject: "alice"})
 	must(t, err)
 	_, err = s.RevokeConsents(t.Context(), oauthreg.GrantFilter{ID: old})
 	must(t, err)
@@ -330,15 +333,15 @@ func consentIsGivenAnew(t testing.TB, s Store) {
 		ids[i] = unique("grant")
 		ctx, err := s.BeginTX(t.Context())
 		must(t, err)
-		consent, err := s.SaveConsent(ctx, oauthreg.Consent{ClientID: "k", Subject: "alice"})
+		consent, err := s.SaveConsent(ctx, oauthreg.Consent{ClientID: k.ID, Subject: "alice"})
 		must(t, err)
-		must(t, s.CreateGrant(ctx, oauthreg.Grant{ID: ids[i], ClientID: "k", Subject: "alice", ConsentID: consent, ExpiresAt: time.Now().Add(time.Hour)}))
+		must(t, s.CreateGrant(ctx, oauthreg.Grant{ID: ids[i], ClientID: k.ID, Subject: "alice", ConsentID: consent, ExpiresAt: time.Now().Add(time.Hour)}))
 		return s.Commit(ctx)
 	}
 	all(t, callers, decide)
-	_, consents, err := s.ListConsents(t.Context(), oauthreg.GrantFilter{ClientID: "k"}, 0, 0)
+	_, consents, err := s.ListConsents(t.Context(), oauthreg.GrantFilter{ClientID: k.ID}, 0, 0)
 	must(t, err)
-	got, err := s.Consent(t.Context(), "k", "alice")
+	got, err := s.Consent(t.Context(), k.ID, "alice")
 	must(t, err)
 	if consents != 1 || got.ID == old {
 		t.Errorf("got %d consents, %+v; want one, with another id than %s", consents, got, old)
@@ -358,25 +361,26 @@ func consentIsGivenAnew(t testing.TB, s Store) {
 }
 
 func consentTellsLastIssue(t testing.TB, s Store) {
+	k, _ := client(t, s)
 	made := time.Now().UTC().Truncate(time.Millisecond).Add(-time.Hour)
-	consent, err := s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: "k", Subject: "alice", CreatedAt: made, LastUsedAt: made})
+	consent, err := s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: k.ID, Subject: "alice", CreatedAt: made, LastUsedAt: made})
 	must(t, err)
-	_, err = s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: "k", Subject: "bob", CreatedAt: made, LastUsedAt: made})
+	_, err = s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: k.ID, Subject: "bob", CreatedAt: made, LastUsedAt: made})
 	must(t, err)
-	first := grant(t, s, oauthreg.Grant{ClientID: "k", Subject: "alice", ConsentID: consent, CreatedAt: made})
-	second := grant(t, s, oauthreg.Grant{ClientID: "k", Subject: "alice", ConsentID: consent, CreatedAt: made})
-	without := grant(t, s, oauthreg.Grant{ClientID: "k", Subject: "alice"})
+	first := grant(t, s, oauthreg.Grant{ClientID: k.ID, Subject: "alice", ConsentID: consent, CreatedAt: made})
+	second := grant(t, s, oauthreg.Grant{ClientID: k.ID, Subject: "alice", ConsentID: consent, CreatedAt: made})
+	without := grant(t, s, oauthreg.Grant{ClientID: k.ID, Subject: "alice"})
 	check := func(what string, want time.Time) {
 		t.Helper()
 		for subject, want := range map[string]time.Time{"alice": want, "bob": made} {
-			list, _, err := s.ListConsents(t.Context(), oauthreg.GrantFilter{ClientID: "k", Subject: subject}, 0, 0)
+			list, _, err := s.ListConsents(t.Context(), oauthreg.GrantFilter{ClientID: k.ID, Subject: subject}, 0, 0)
 			must(t, err)
 			if len(list) != 1 || !list[0].LastIssuedAt.Equal(want) {
 				t.Errorf("%s, %s: got %+v, want issued at %v", what, subject, list, want)
 			}
 		}
 		// Whether a consent still counts is judged by what the user did.
-		own, err := s.Consent(t.Context(), "k", "alice")
+		own, err := s.Consent(t.Context(), k.ID, "alice")
 		must(t, err)
 		if !own.LastUsedAt.Equal(made) {
 			t.Errorf("%s: got used at %v, want %v", what, own.LastUsedAt, made)
@@ -399,16 +403,17 @@ func consentTellsLastIssue(t testing.TB, s Store) {
 }
 
 func revokedConsentEndsGrants(t testing.TB, s Store) {
-	consent, err := s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: "k", Subject: "alice", Scopes: []string{"a"}})
+	k, _ := client(t, s)
+	consent, err := s.SaveConsent(t.Context(), oauthreg.Consent{ClientID: k.ID, Subject: "alice", Scopes: []string{"a"}})
 	must(t, err)
-	id := grant(t, s, oauthreg.Grant{ClientID: "k", Subject: "alice", ConsentID: consent})
-	without := grant(t, s, oauthreg.Grant{ClientID: "k", Subject: "alice"})
-	n, err := s.RevokeConsents(t.Context(), oauthreg.GrantFilter{ClientID: "k", Subject: "alice"})
+	id := grant(t, s, oauthreg.Grant{ClientID: k.ID, Subject: "alice", ConsentID: consent})
+	without := grant(t, s, oauthreg.Grant{ClientID: k.ID, Subject: "alice"})
+	n, err := s.RevokeConsents(t.Context(), oauthreg.GrantFilter{ClientID: k.ID, Subject: "alice"})
 	must(t, err)
 	if n != 1 {
 		t.Errorf("got %d consents revoked, want 1", n)
 	}
-	_, err = s.Consent(t.Context(), "k", "alice")
+	_, err = s.Consent(t.Context(), k.ID, "alice")
 	want(t, "the consent", err, oauthreg.ErrNotFound)
 	_, err = s.Grant(t.Context(), id)
 	want(t, "the grant on it", err, oauthreg.ErrNotFound)
