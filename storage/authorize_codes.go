@@ -52,8 +52,8 @@ func (s *Store) CreateAuthorizeCodeSession(ctx context.Context, signature string
 			return err
 		}
 		_, err = c.exec(ctx, `INSERT INTO oauthreg_authorize_codes
-			(signature, grant_id, client_id, subject, request, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			q.key, q.id, q.clientID, q.subject, q.sealed, micros(now), expires)
+			(signature, grant_id, client_id, request, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)`,
+			q.key, q.id, q.clientID, q.sealed, micros(now), expires)
 		return err
 	})
 }

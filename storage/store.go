@@ -44,8 +44,8 @@ var (
 type Config struct {
 	// EncryptionKeys are AES-256 keys of 32 random bytes each. The first
 	// encrypts; all decrypt. To change the key put the new one first and leave
-	// the old one behind it until [Store.Reencrypt] has been run: signing keys
-	// are sealed once and live long. Whether the keys are those of the database
+	// the old one behind it until [Store.Reencrypt] has been run: signing keys,
+	// clients' contacts and the audit log are sealed once and live long. Whether the keys are those of the database
 	// shows when one is needed: a server that calls [oauthreg.KeyRing.Maintain]
 	// at its start, as it should, does not start with wrong ones.
 	EncryptionKeys [][]byte

@@ -273,8 +273,13 @@ func TestUpgrade(t *testing.T) {
 			continue // not released yet
 		}
 		must(t, err)
-		for _, kind := range kinds {
-			t.Run(fmt.Sprintf("%04d/%s", level, kind), func(t *testing.T) {
+		for i, kind := range append(kinds, kinds...) {
+			// Either as older releases left it, or once all of it is sealed.
+			sealed, name := i >= len(kinds), fmt.Sprintf("%04d/%s", level, kind)
+			if sealed {
+				name += "/sealed"
+			}
+			t.Run(name, func(t *testing.T) {
 				c := newClock()
 				s, err := Open(place(t, kind), testConfig(c))
 				must(t, err)
@@ -288,6 +293,19 @@ func TestUpgrade(t *testing.T) {
 				must(t, err)
 				if len(status) != len(have) || slices.ContainsFunc(status, func(m Migration) bool { return m.AppliedAt.IsZero() }) {
 					t.Errorf("got status %+v", status)
+				}
+				if sealed {
+					n, err := s.Reencrypt(t.Context())
+					must(t, err)
+					if level <= 5 && n == 0 {
+						t.Error("nothing was in clear")
+					}
+					n, err = s.Reencrypt(t.Context())
+					must(t, err)
+					if n != 0 {
+						t.Errorf("again: %d values", n)
+					}
+					checkNoneInClear(t, s)
 				}
 				checkSeed(t, s, c, level)
 			})
