@@ -31,9 +31,9 @@ func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, 
 	if isClientCredentials(r) {
 		return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 			n, err := c.exec(ctx, `INSERT INTO oauthreg_access_tokens
-				(signature, grant_id, client_id, incarnation, subject, request, created_at, expires_at)
-				SELECT ?, ?, c.id, c.incarnation, ?, ?, ?, ? FROM oauthreg_clients c WHERE c.id = ? AND c.suspended_at IS NULL`,
-				q.key, q.id, q.subject, q.sealed, now, expires, q.clientID)
+				(signature, grant_id, client_id, incarnation, request, created_at, expires_at)
+				SELECT ?, ?, c.id, c.incarnation, ?, ?, ? FROM oauthreg_clients c WHERE c.id = ? AND c.suspended_at IS NULL`,
+				q.key, q.id, q.sealed, now, expires, q.clientID)
 			if err == nil && n == 0 {
 				return fmt.Errorf("%w: %w", errNoClient, fosite.ErrNotFound)
 			}
@@ -43,9 +43,9 @@ func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, 
 	extend := expires != never && !s.lastsUntil(ctx, q.id, expires)
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, `INSERT INTO oauthreg_access_tokens
-			(signature, grant_id, client_id, subject, request, created_at, expires_at)
-			SELECT ?, g.id, ?, ?, ?, ?, ? FROM oauthreg_grants g WHERE g.id = ? AND g.revoked_at IS NULL AND g.expires_at > ?`+c.sql.d.forUpdate,
-			q.key, q.clientID, q.subject, q.sealed, now, expires, q.id, now)
+			(signature, grant_id, client_id, request, created_at, expires_at)
+			SELECT ?, g.id, ?, ?, ?, ? FROM oauthreg_grants g WHERE g.id = ? AND g.revoked_at IS NULL AND g.expires_at > ?`+c.sql.d.forUpdate,
+			q.key, q.clientID, q.sealed, now, expires, q.id, now)
 		if err == nil && n == 0 {
 			return errGrantOver
 		}

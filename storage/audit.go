@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"crypto/rand"
-	"database/sql"
 	"encoding/binary"
 	"encoding/json"
 	"time"
@@ -24,13 +23,29 @@ func (s *Store) auditInsert(a oauthreg.AuditRecord) (func(context.Context, conn)
 			return nil, err
 		}
 	}
-	before, after := jsonColumn(a.Before), jsonColumn(a.After)
+	row := []byte(a.ID)
+	actor, err := s.sealer.sealMarked(sealActor, row, a.Actor.ID)
+	if err != nil {
+		return nil, err
+	}
+	address, err := s.sealer.sealMarked(sealAddress, row, a.Actor.Address)
+	if err != nil {
+		return nil, err
+	}
+	before, err := s.sealer.sealMembers(sealBefore, row, a.Before)
+	if err != nil {
+		return nil, err
+	}
+	after, err := s.sealer.sealMembers(sealAfter, row, a.After)
+	if err != nil {
+		return nil, err
+	}
 	return func(ctx context.Context, c conn) error {
 		_, err := c.exec(ctx, `INSERT INTO oauthreg_audit_log
 			(id, at, action, actor_kind, actor_id, actor_request_id, actor_address, client_id, org_id, project_id, before_json, after_json)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			a.ID, micros(a.Time), a.Action, a.Actor.Kind, a.Actor.ID, a.Actor.RequestID, a.Actor.Address,
-			a.ClientID, a.OrgID, a.ProjectID, before, after)
+			a.ID, micros(a.Time), a.Action, a.Actor.Kind, actor, a.Actor.RequestID, address,
+			a.ClientID, a.OrgID, a.ProjectID, jsonColumn(before), jsonColumn(after))
 		return err
 	}, nil
 }
@@ -76,18 +91,28 @@ func (s *Store) AuditRecords(ctx context.Context, q oauthreg.AuditQuery) ([]oaut
 			FROM oauthreg_audit_log`+w.sql()+" ORDER BY id DESC LIMIT ?", append(w.args, page(q.Limit)), func(scan func(...any) error) error {
 			var a oauthreg.AuditRecord
 			var at int64
-			var before, after sql.NullString
+			var before, after []byte
 			err := scan(&a.ID, &at, &a.Action, &a.Actor.Kind, &a.Actor.ID, &a.Actor.RequestID, &a.Actor.Address,
 				&a.ClientID, &a.OrgID, &a.ProjectID, &before, &after)
-			a.Time = fromMicros(at)
-			if before.Valid {
-				a.Before = json.RawMessage(before.String)
+			if err != nil {
+				return err
 			}
-			if after.Valid {
-				a.After = json.RawMessage(after.String)
+			a.Time = fromMicros(at)
+			row := []byte(a.ID)
+			if a.Actor.ID, err = s.sealer.openMarked(sealActor, row, a.Actor.ID); err != nil {
+				return err
+			}
+			if a.Actor.Address, err = s.sealer.openMarked(sealAddress, row, a.Actor.Address); err != nil {
+				return err
+			}
+			if a.Before, err = s.sealer.openMembers(sealBefore, row, before); err != nil {
+				return err
+			}
+			if a.After, err = s.sealer.openMembers(sealAfter, row, after); err != nil {
+				return err
 			}
 			records = append(records, a)
-			return err
+			return nil
 		})
 	})
 	return records, err

@@ -54,9 +54,9 @@ func (s *Store) CreateAuthorizeCodeSession(ctx context.Context, signature string
 			return err
 		}
 		n, err := c.exec(ctx, `INSERT INTO oauthreg_authorize_codes
-			(signature, grant_id, client_id, subject, request, created_at, expires_at)
-			SELECT ?, g.id, ?, ?, ?, ?, ? FROM oauthreg_grants g WHERE g.id = ?`,
-			q.key, q.clientID, q.subject, q.sealed, micros(now), expires, q.id)
+			(signature, grant_id, client_id, request, created_at, expires_at)
+			SELECT ?, g.id, ?, ?, ?, ? FROM oauthreg_grants g WHERE g.id = ?`,
+			q.key, q.clientID, q.sealed, micros(now), expires, q.id)
 		if err == nil && n == 0 {
 			return fmt.Errorf("%w: %w", errNoClient, fosite.ErrNotFound)
 		}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -31,9 +32,10 @@ func (foreignClient) GetScopes() fosite.Arguments        { return nil }
 func (foreignClient) IsPublic() bool                     { return false }
 func (foreignClient) GetAudience() fosite.Arguments      { return nil }
 
-// Nothing that opens a door stands in the database in clear, neither in a
-// column nor anywhere in its files; and what is a credential of a form is not
-// stored at all.
+// Nothing that opens a door, and nothing that tells of a person but the subjects
+// that grants, consents and sign-ins are found by, stands in the database in clear,
+// neither in a column nor anywhere in its files; and what is a credential of a form
+// is not stored at all.
 func TestNothingSecretInClear(t *testing.T) {
 	c := newClock()
 	path := filepath.Join(t.TempDir(), "auth.db")
@@ -43,8 +45,9 @@ func TestNothingSecretInClear(t *testing.T) {
 
 	secrets := map[string]string{} // name -> value
 	secret := func(name string) string {
-		secrets[name] = unique("SECRET-" + name)
-		return secrets[name]
+		value := unique("SECRET-" + name)
+		secrets[fmt.Sprint(name, " ", len(secrets))] = value
+		return value
 	}
 	r := newRequest(s, k)
 	for name := range neverStored {
@@ -53,8 +56,11 @@ func TestNothingSecretInClear(t *testing.T) {
 	r.Form.Set("nonce", secret("nonce"))
 	session := r.Session.(*openid.DefaultSession)
 	session.Username = secret("username")
+	session.Subject = secret("subject of a token")
 	session.Claims.Extra = map[string]any{"claim": secret("claim")}
 
+	// A code of which there is no grant makes one, with a subject.
+	must(t, s.CreateGrant(ctx, oauthreg.Grant{ID: r.ID, ClientID: k.RegistryID(), Subject: "alice", ExpiresAt: c.now().Add(time.Hour)}))
 	codeSig := secret("code signature")
 	code := secret("code") + "." + codeSig
 	secrets["whole code"] = code
@@ -65,10 +71,38 @@ func TestNothingSecretInClear(t *testing.T) {
 	must(t, s.CreateAccessTokenSession(ctx, accessSig, r))
 	must(t, s.CreateRefreshTokenSession(ctx, secret("refresh signature"), accessSig, r))
 	must(t, s.SetClientAssertionJWT(ctx, secret("jti"), c.now().Add(time.Hour)))
-	i := oauthreg.Interaction{Handle: secret("interaction handle"), Browser: secret("browser"), Request: []byte(secret("interaction request")), ExpiresAt: c.now().Add(time.Hour)}
+	i := oauthreg.Interaction{Subject: secret("subject of a request"), Handle: secret("interaction handle"), Browser: secret("browser"), Request: []byte(secret("interaction request")), ExpiresAt: c.now().Add(time.Hour)}
 	must(t, s.CreateInteraction(ctx, i))
+	i.Subject = secret("subject of a later request")
 	must(t, s.UpdateInteraction(ctx, i))
-	must(t, s.CreateLoginSession(ctx, oauthreg.LoginSession{UserAgent: secret("user agent"), Login: oauthreg.Login{Subject: "alice", SessionID: "sid"}, Handle: secret("cookie")}))
+	must(t, s.CreateLoginSession(ctx, oauthreg.LoginSession{
+		UserAgent: secret("user agent"), Handle: secret("cookie"),
+		Login: oauthreg.Login{Subject: "alice", SessionID: "sid", AMR: []string{secret("amr"), secret("amr 2")}, ACR: secret("acr")},
+	}))
+	for _, member := range []oauthreg.SessionMember{
+		{SessionID: "sid", ClientID: "a", Subject: secret("subject of a member"), ClientSubject: secret("pairwise subject of a member")},
+		{SessionID: "sid", ClientID: "a", Subject: secret("subject of a member again"), ClientSubject: secret("pairwise subject of a member again")},
+		{SessionID: "ended", ClientID: "a", Subject: secret("subject of a notice"), ClientSubject: secret("pairwise subject of a notice")},
+		{SessionID: "ended", ClientID: "b", Subject: secret("subject of another notice")},
+	} {
+		must(t, s.JoinSession(ctx, member))
+	}
+	must(t, s.EndSession(ctx, "ended", c.now()))
+	person := oauthreg.Record{Client: oauthreg.Client{
+		ID: "person", ClientID: "person", Name: "Person", UserID: secret("user"), Contacts: []string{secret("mail") + "@mail.example", secret("mail 2") + "@mail.example"},
+	}}
+	by := oauthreg.Actor{Kind: "user", ID: secret("actor"), Address: secret("address")}
+	told := func() []byte {
+		b, err := json.Marshal(map[string]any{"contacts": []string{secret("mail in the audit log") + "@mail.example"}, "name": "Person", "user_id": secret("user in the audit log")})
+		must(t, err)
+		return b
+	}
+	must(t, s.InsertClient(ctx, person, oauthreg.AuditRecord{Action: "client.registered", Actor: by, After: told()}))
+	must(t, s.UpdateClient(ctx, oauthreg.ByID("person"), func(rec *oauthreg.Record) (*oauthreg.AuditRecord, error) {
+		rec.Client.Contacts[0] = secret("changed mail") + "@mail.example"
+		return &oauthreg.AuditRecord{Action: "client.updated", Actor: by, Before: told(), After: told()}, nil
+	}))
+	must(t, s.CreateInitialAccessToken(ctx, oauthreg.InitialAccessToken{ID: "permission", Digest: []byte{1}, UserID: secret("user of a permission")}))
 	must(t, s.UpdateSigningKeys(ctx, func([]oauthreg.SigningKey) (add, replace []oauthreg.SigningKey, err error) {
 		return []oauthreg.SigningKey{{KeyID: "kid", Alg: "RS256", Private: []byte(secret("private key"))}}, nil, nil
 	}))
@@ -113,7 +147,7 @@ func TestNothingSecretInClear(t *testing.T) {
 	}
 	// The test can find something.
 	sum := sha256.Sum256([]byte(accessSig))
-	if !strings.Contains(text, string(sum[:])) || !strings.Contains(text, "kid") {
+	if !strings.Contains(text, string(sum[:])) || !strings.Contains(text, "kid") || !strings.Contains(text, `"name":"Person"`) {
 		t.Error("the dump does not contain what is stored")
 	}
 }

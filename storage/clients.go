@@ -14,8 +14,8 @@ import (
 	"github.com/oauthreg/oauthreg/oauthreg"
 )
 
-// A client is stored whole, as the JSON of its record; the columns beside it
-// are what queries select and order by. Two numbers are the store's own:
+// A client is stored whole, as the JSON of its record, of which what tells of
+// persons is sealed; the columns beside it are what queries select and order by. Two numbers are the store's own:
 // revision counts its changes, whatever the registry does with Client.Version;
 // incarnation is drawn at random when the row is inserted, so that a deleted
 // client's tokens do not come alive when its id is registered again.
@@ -23,7 +23,7 @@ import (
 // InsertClient adds a client; see [oauthreg.Store].
 func (s *Store) InsertClient(ctx context.Context, rec oauthreg.Record, audit oauthreg.AuditRecord) error {
 	const doing = "insert client"
-	row, err := clientRow(rec)
+	row, err := s.clientRow(rec)
 	if err != nil {
 		return explain(doing, err)
 	}
@@ -63,15 +63,18 @@ func (s *Store) InsertClient(ctx context.Context, rec oauthreg.Record, audit oau
 }
 
 // clientColumns are the columns that an update may change, in the order of clientRow.
-const clientColumns = "org_id, project_id, user_id, name, name_folded, type, grant_types, verified, self_registered, suspended_at, " +
+const clientColumns = "org_id, project_id, name, name_folded, type, grant_types, verified, self_registered, suspended_at, " +
 	"created_at, updated_at, version, data, secrets, registration_token"
 
 // clientRow is the stored form of a record, without its ids.
-func clientRow(rec oauthreg.Record) ([]any, error) {
+func (s *Store) clientRow(rec oauthreg.Record) ([]any, error) {
 	k := rec.Client
 	data, err := json.Marshal(k)
 	if err != nil {
 		return nil, fmt.Errorf("encode client: %w", err)
+	}
+	if data, err = s.sealer.sealMembers(sealClient, []byte(k.ID), data); err != nil {
+		return nil, err
 	}
 	secrets := []byte("[]")
 	if len(rec.Secrets) > 0 {
@@ -84,7 +87,7 @@ func clientRow(rec oauthreg.Record) ([]any, error) {
 		token = rec.RegistrationToken
 	}
 	return []any{
-		k.OrgID, k.ProjectID, k.UserID, k.Name, foldASCII(k.Name), string(k.Type), grantTypesText(k.GrantTypes),
+		k.OrgID, k.ProjectID, k.Name, foldASCII(k.Name), string(k.Type), grantTypesText(k.GrantTypes),
 		flag(k.Verified), flag(k.SelfRegistered), maybe(k.SuspendedAt),
 		micros(k.CreatedAt), micros(k.UpdatedAt), k.Version, string(data), string(secrets), token,
 	}, nil
@@ -136,7 +139,7 @@ func (s *Store) client(ctx context.Context, doing string, ref oauthreg.Ref) (sto
 		found := false
 		err := c.each(ctx, "SELECT "+storedColumns+" FROM oauthreg_clients"+w.sql(), w.args, func(scan func(...any) error) (err error) {
 			found = true
-			k, err = scanClient(scan)
+			k, err = s.scanClient(scan)
 			return err
 		})
 		if err == nil && !found {
@@ -148,12 +151,16 @@ func (s *Store) client(ctx context.Context, doing string, ref oauthreg.Ref) (sto
 }
 
 // storedColumns are what scanClient reads.
-const storedColumns = "data, secrets, registration_token, incarnation, revision"
+const storedColumns = "id, data, secrets, registration_token, incarnation, revision"
 
-func scanClient(scan func(...any) error) (storedClient, error) {
+func (s *Store) scanClient(scan func(...any) error) (storedClient, error) {
 	var k storedClient
-	var data, secrets, token []byte
-	if err := scan(&data, &secrets, &token, &k.incarnation, &k.revision); err != nil {
+	var id, data, secrets, token []byte
+	if err := scan(&id, &data, &secrets, &token, &k.incarnation, &k.revision); err != nil {
+		return k, err
+	}
+	data, err := s.sealer.openMembers(sealClient, id, data)
+	if err != nil {
 		return k, err
 	}
 	if err := errors.Join(json.Unmarshal(data, &k.Client), json.Unmarshal(secrets, &k.Secrets)); err != nil {
@@ -288,7 +295,7 @@ func (s *Store) clientsOf(ctx context.Context, doing string, refs []clientRef) (
 		err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
 			fresh = fresh[:before]
 			return c.each(ctx, "SELECT "+storedColumns+" FROM oauthreg_clients WHERE id IN ("+marks(len(some))+")", some, func(scan func(...any) error) error {
-				stored, err := scanClient(scan)
+				stored, err := s.scanClient(scan)
 				if err != nil {
 					return err
 				}
@@ -338,7 +345,7 @@ func (s *Store) UpdateClient(ctx context.Context, ref oauthreg.Ref, change func(
 		if rec.Client.ID != k.Client.ID || rec.Client.ClientID != k.Client.ClientID {
 			return nil, errors.New("storage: update client: the change touches the client's ids")
 		}
-		row, err := clientRow(rec)
+		row, err := s.clientRow(rec)
 		if err != nil {
 			return nil, explain("update client", err)
 		}

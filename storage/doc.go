@@ -30,6 +30,20 @@
 // change the key, put another one first and run [Store.Reencrypt]; see also
 // [Store.CheckEncryptionKeys].
 //
+// Nothing that tells of a person is stored in clear either, unless rows are found
+// by it: the subject of grants, consents and sign-in sessions is. Sealed are the
+// subjects of everything else, by which means and at which level somebody signed
+// in, browsers' names, the addresses and identifiers of who changed a client or a
+// key, and contacts (e-mail addresses) and user_id of clients, of permissions to
+// register, and of what the audit log has of them. What a program is called and may
+// do is no secret, nor is what the host puts into Metadata of a client, or into a
+// name or label.
+//
+// Older releases stored some of that in clear. Such rows are read as they are until
+// [Store.Reencrypt] has sealed them. The room that is freed in the database's files
+// may have it for longer, until they are written anew (VACUUM; VACUUM FULL on
+// PostgreSQL; OPTIMIZE TABLE on MySQL), and so may backups.
+//
 // What is sealed has a version in front: requests in a compact binary form,
 // sessions in their own, or as JSON where they have none. A newer version of this
 // package reads what every older release wrote.
@@ -73,7 +87,8 @@
 //
 // Texts that a database does not take (PostgreSQL: invalid UTF-8 and the
 // character NUL; MySQL: invalid UTF-8) are not found, and are an error when they
-// are to be stored. On MySQL and MariaDB ids have at most 255 bytes, subjects 1020.
+// are to be stored; what is sealed is taken as it is. On MySQL and MariaDB ids have
+// at most 255 bytes, subjects 1020.
 //
 // # Searching names
 //
@@ -112,7 +127,7 @@
 // grants that are older (RevokeGrants by client).
 //
 // A thousand logins (sign-in, code, tokens, one refresh) leave 4.1 MiB in
-// SQLite, 5.8 MiB in PostgreSQL 15 and 7.4 MiB in MariaDB 10.11, indexes
+// SQLite, 5.7 MiB in PostgreSQL 15 and 7.3 MiB in MariaDB 10.11, indexes
 // included. Of that the requests that waited for a person (a tenth) go within
 // the hour, access tokens when they end (a fifth), sign-ins when they end (a
 // tenth), and codes and refresh tokens with their grant, a day after it ended or

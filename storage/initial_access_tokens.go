@@ -10,14 +10,18 @@ import (
 	"github.com/oauthreg/oauthreg/oauthreg"
 )
 
-const initialTokenColumns = "data, digest, uses"
+const initialTokenColumns = "id, data, digest, uses"
 
-func scanInitialToken(scan func(...any) error) (oauthreg.InitialAccessToken, error) {
+func (s *Store) scanInitialToken(scan func(...any) error) (oauthreg.InitialAccessToken, error) {
 	var t oauthreg.InitialAccessToken
-	var data, digest []byte
+	var id, data, digest []byte
 	var uses int
-	if err := scan(&data, &digest, &uses); err != nil {
+	if err := scan(&id, &data, &digest, &uses); err != nil {
 		return t, err
+	}
+	data, err := s.sealer.openMembers(sealPermission, id, data)
+	if err != nil {
+		return t, fmt.Errorf("read initial access token: %w", err)
 	}
 	if err := json.Unmarshal(data, &t); err != nil {
 		return t, fmt.Errorf("read initial access token: %w", err)
@@ -34,6 +38,9 @@ func (s *Store) CreateInitialAccessToken(ctx context.Context, t oauthreg.Initial
 	}
 	data, err := json.Marshal(t)
 	if err != nil {
+		return explain(doing, err)
+	}
+	if data, err = s.sealer.sealMembers(sealPermission, []byte(t.ID), data); err != nil {
 		return explain(doing, err)
 	}
 	return s.write(ctx, doing, func(ctx context.Context, c conn) error {
@@ -71,7 +78,7 @@ func (s *Store) initialTokens(ctx context.Context, doing, tail string, args ...a
 	err := s.read(ctx, doing, func(ctx context.Context, c conn) error {
 		found = nil
 		return c.each(ctx, "SELECT "+initialTokenColumns+" FROM oauthreg_initial_access_tokens"+tail, args, func(scan func(...any) error) error {
-			t, err := scanInitialToken(scan)
+			t, err := s.scanInitialToken(scan)
 			found = append(found, t)
 			return err
 		})

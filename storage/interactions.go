@@ -10,7 +10,7 @@ import (
 )
 
 // CreateInteraction stores a pending request; see [oauthreg.InteractionStore].
-// Its Request is encrypted. [oauthreg.ErrConflict] if the handle is taken.
+// Its Request and Subject are encrypted. [oauthreg.ErrConflict] if the handle is taken.
 func (s *Store) CreateInteraction(ctx context.Context, i oauthreg.Interaction) error {
 	const doing = "create interaction"
 	if i.Handle == "" {
@@ -18,6 +18,10 @@ func (s *Store) CreateInteraction(ctx context.Context, i oauthreg.Interaction) e
 	}
 	key := rowKey(i.Handle)
 	sealed, err := s.sealer.seal(sealInteraction, key, i.Request)
+	if err != nil {
+		return explain(doing, err)
+	}
+	subject, err := s.sealer.sealMarked(sealInteractionSubject, key, i.Subject)
 	if err != nil {
 		return explain(doing, err)
 	}
@@ -31,7 +35,7 @@ func (s *Store) CreateInteraction(ctx context.Context, i oauthreg.Interaction) e
 	return s.write(ctx, doing, func(ctx context.Context, c conn) error {
 		_, err := c.exec(ctx, `INSERT INTO oauthreg_interactions
 			(handle, browser, client_id, subject, session_id, request, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			key, browser, i.ClientID, i.Subject, i.SessionID, sealed, micros(i.CreatedAt), expiry(i.ExpiresAt))
+			key, browser, i.ClientID, subject, i.SessionID, sealed, micros(i.CreatedAt), expiry(i.ExpiresAt))
 		return err
 	})
 }
@@ -75,6 +79,9 @@ func (s *Store) Interaction(ctx context.Context, handle, browser string) (oauthr
 	if i.Request, err = s.sealer.open(sealInteraction, key, sealed); err != nil {
 		return oauthreg.Interaction{}, explain(doing, err)
 	}
+	if i.Subject, err = s.sealer.openMarked(sealInteractionSubject, key, i.Subject); err != nil {
+		return oauthreg.Interaction{}, explain(doing, err)
+	}
 	return i, nil
 }
 
@@ -90,9 +97,13 @@ func (s *Store) UpdateInteraction(ctx context.Context, i oauthreg.Interaction) e
 	if err != nil {
 		return explain(doing, err)
 	}
+	subject, err := s.sealer.sealMarked(sealInteractionSubject, key, i.Subject)
+	if err != nil {
+		return explain(doing, err)
+	}
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, `UPDATE oauthreg_interactions SET subject = ?, session_id = ?, request = ?
-			WHERE handle = ? AND finished_at IS NULL AND expires_at > ?`, i.Subject, i.SessionID, sealed, key, now)
+			WHERE handle = ? AND finished_at IS NULL AND expires_at > ?`, subject, i.SessionID, sealed, key, now)
 		if err != nil || n == 1 {
 			return err
 		}

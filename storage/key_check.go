@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -80,8 +81,9 @@ func (s *Store) sealedWithFirst(ctx context.Context) (bool, error) {
 	first := sealer{keys: s.sealer.keys[:1]}
 	opened, altered := false, false
 	for _, col := range sealedColumns {
-		for after := col.first(); ; {
-			page, err := s.sealedPage(ctx, col.page(), after, col.text)
+		var after []any
+		for col.form != sealedMembers { // those were clear before there was a value to check
+			page, err := s.sealedPage(ctx, &col, after)
 			if err != nil {
 				return false, err
 			}
@@ -90,11 +92,16 @@ func (s *Store) sealedWithFirst(ctx context.Context) (bool, error) {
 			}
 			after = page[len(page)-1].bound
 			for _, row := range page {
-				if len(row.sealed) == 0 {
+				b := row.stored
+				if col.form == sealedMarked {
+					if b, _ = bytes.CutPrefix(b, []byte(sealedMark)); len(b) == len(row.stored) {
+						continue // in clear
+					}
+				}
+				if len(b) == 0 {
 					continue
 				}
-				b := row.sealed
-				if col.base64 {
+				if col.form != sealedBlob {
 					b, err = base64.RawStdEncoding.DecodeString(string(b))
 				}
 				if err != nil || len(b) < sealOverhead {

@@ -21,7 +21,7 @@ func (s *Store) scanLogin(scan func(...any) error) (oauthreg.LoginSession, error
 		l                              oauthreg.LoginSession
 		key                            []byte
 		auth                           sql.NullInt64
-		amr                            []byte
+		amr                            string
 		created, seen, expires, idleAt int64
 	)
 	if err := scan(&key, &l.SessionID, &l.Subject, &auth, &amr, &l.ACR, &l.UserAgent, &created, &seen, &expires, &idleAt); err != nil {
@@ -31,13 +31,22 @@ func (s *Store) scanLogin(scan func(...any) error) (oauthreg.LoginSession, error
 	if l.UserAgent, err = s.sealer.openText(sealUserAgent, key, l.UserAgent); err != nil {
 		return l, err
 	}
+	if amr, err = s.sealer.openMarked(sealAMR, key, amr); err != nil {
+		return l, err
+	}
+	if l.ACR, err = s.sealer.openMarked(sealACR, key, l.ACR); err != nil {
+		return l, err
+	}
 	l.AuthTime = fromMaybe(auth)
 	l.CreatedAt, l.LastSeenAt = fromMicros(created), fromMicros(seen)
 	l.ExpiresAt, l.IdleExpiresAt = fromMicros(expires), fromMicros(idleAt)
-	if err := json.Unmarshal(amr, &l.AMR); err != nil {
+	if amr == "" {
+		return l, nil
+	}
+	if err := json.Unmarshal([]byte(amr), &l.AMR); err != nil {
 		return l, err
 	}
-	if len(l.AMR) == 0 {
+	if len(l.AMR) == 0 { // as older releases stored none
 		l.AMR = nil
 	}
 	return l, nil
@@ -51,11 +60,21 @@ func (s *Store) CreateLoginSession(ctx context.Context, l oauthreg.LoginSession)
 	if l.Handle == "" || l.SessionID == "" || l.Subject == "" {
 		return explain(doing, errors.New("the session has no handle, no session id or no subject"))
 	}
-	amr, err := listJSON(l.AMR)
+	key := digest(l.Handle)
+	amr := ""
+	if len(l.AMR) > 0 {
+		list, err := listJSON(l.AMR)
+		if err == nil {
+			amr, err = s.sealer.sealMarked(sealAMR, key, list)
+		}
+		if err != nil {
+			return explain(doing, err)
+		}
+	}
+	acr, err := s.sealer.sealMarked(sealACR, key, l.ACR)
 	if err != nil {
 		return explain(doing, err)
 	}
-	key := digest(l.Handle)
 	// Whatever bytes a browser sent.
 	browser, err := s.sealer.sealText(sealUserAgent, key, strings.ToValidUTF8(l.UserAgent, "\uFFFD"))
 	if err != nil {
@@ -71,7 +90,7 @@ func (s *Store) CreateLoginSession(ctx context.Context, l oauthreg.LoginSession)
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		_, err := c.exec(ctx, "INSERT INTO oauthreg_login_sessions (expires_at, "+loginColumns+") VALUES ("+marks(12)+")",
 			min(expires, idle), key,
-			l.SessionID, l.Subject, maybe(l.AuthTime), amr, l.ACR, browser, micros(l.CreatedAt), micros(l.LastSeenAt), expires, idle)
+			l.SessionID, l.Subject, maybe(l.AuthTime), amr, acr, browser, micros(l.CreatedAt), micros(l.LastSeenAt), expires, idle)
 		return err
 	})
 }

@@ -23,18 +23,29 @@ func (s *Store) JoinSession(ctx context.Context, m oauthreg.SessionMember) error
 	if m.SessionID == "" || m.ClientID == "" || m.Subject == "" {
 		return explain(doing, errors.New("the member has no session, no client or no subject"))
 	}
-	if m.ClientSubject == "" {
-		m.ClientSubject = m.Subject
+	// A client that knows the subject as everybody does, as most do, needs one
+	// value sealed and not two.
+	if m.ClientSubject == m.Subject {
+		m.ClientSubject = ""
+	}
+	row := memberRow(m.SessionID, m.ClientID)
+	subject, err := s.sealer.sealMarked(sealMemberSubject, row, m.Subject)
+	if err != nil {
+		return explain(doing, err)
+	}
+	alias, err := s.sealer.sealMarked(sealMemberAlias, row, m.ClientSubject)
+	if err != nil {
+		return explain(doing, err)
 	}
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, `INSERT INTO oauthreg_session_members (session_id, client_id, subject, client_subject, expires_at)
 			VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			m.SessionID, m.ClientID, m.Subject, m.ClientSubject, expiry(m.ExpiresAt))
+			m.SessionID, m.ClientID, subject, alias, expiry(m.ExpiresAt))
 		if err != nil || n == 1 {
 			return err
 		}
 		_, err = c.exec(ctx, "UPDATE oauthreg_session_members SET subject = ?, client_subject = ?, expires_at = ? WHERE session_id = ? AND client_id = ?",
-			m.Subject, m.ClientSubject, expiry(m.ExpiresAt), m.SessionID, m.ClientID)
+			subject, alias, expiry(m.ExpiresAt), m.SessionID, m.ClientID)
 		return err
 	})
 }
@@ -48,21 +59,45 @@ func (s *Store) SessionMembers(ctx context.Context, sessionID string) ([]oauthre
 	var members []oauthreg.SessionMember
 	err := s.read(ctx, "list session members", func(ctx context.Context, c conn) error {
 		members = nil
-		return membersOf(ctx, c, sessionID, now, &members)
+		return s.membersOf(ctx, c, sessionID, now, &members)
 	})
 	return members, err
 }
 
-func membersOf(ctx context.Context, c conn, sessionID string, now int64, to *[]oauthreg.SessionMember) error {
+// memberRow is what a member's row is called where values are sealed for it.
+func memberRow(sessionID, clientID string) []byte {
+	return []byte(sessionID + "\x00" + clientID)
+}
+
+func (s *Store) membersOf(ctx context.Context, c conn, sessionID string, now int64, to *[]oauthreg.SessionMember) error {
 	return c.each(ctx, `SELECT client_id, subject, client_subject, expires_at FROM oauthreg_session_members
 		WHERE session_id = ? AND expires_at > ? ORDER BY client_id`, []any{sessionID, now}, func(scan func(...any) error) error {
 		m := oauthreg.SessionMember{SessionID: sessionID}
 		var expires int64
-		err := scan(&m.ClientID, &m.Subject, &m.ClientSubject, &expires)
+		if err := scan(&m.ClientID, &m.Subject, &m.ClientSubject, &expires); err != nil {
+			return err
+		}
+		row := memberRow(sessionID, m.ClientID)
+		if err := s.openSubjects(row, sealMemberSubject, sealMemberAlias, &m.Subject, &m.ClientSubject); err != nil {
+			return err
+		}
 		m.ExpiresAt = fromMicros(expires)
 		*to = append(*to, m)
-		return err
+		return nil
 	})
+}
+
+// openSubjects opens a subject and what the client calls it; none means the same.
+func (s *Store) openSubjects(row []byte, kind, aliasKind string, subject, alias *string) (err error) {
+	if *subject, err = s.sealer.openMarked(kind, row, *subject); err != nil {
+		return err
+	}
+	if *alias == "" {
+		*alias = *subject
+		return nil
+	}
+	*alias, err = s.sealer.openMarked(aliasKind, row, *alias)
+	return err
 }
 
 // EndSession makes notices of a session's members; see [oauthreg.LogoutOutbox].
@@ -73,7 +108,7 @@ func (s *Store) EndSession(ctx context.Context, sessionID string, at time.Time) 
 	now := micros(s.now())
 	return s.do(ctx, "end session", func(ctx context.Context, c conn) error {
 		var members []oauthreg.SessionMember
-		if err := membersOf(ctx, c, sessionID, now, &members); err != nil {
+		if err := s.membersOf(ctx, c, sessionID, now, &members); err != nil {
 			return err
 		}
 		for _, m := range members {
@@ -85,10 +120,21 @@ func (s *Store) EndSession(ctx context.Context, sessionID string, at time.Time) 
 			if n == 0 {
 				continue
 			}
+			id := uuid.NewString()
+			subject, err := s.sealer.sealMarked(sealNoticeSubject, []byte(id), m.Subject)
+			if err != nil {
+				return err
+			}
+			alias := ""
+			if m.ClientSubject != m.Subject {
+				if alias, err = s.sealer.sealMarked(sealNoticeAlias, []byte(id), m.ClientSubject); err != nil {
+					return err
+				}
+			}
 			_, err = c.exec(ctx, `INSERT INTO oauthreg_logout_outbox
 				(id, session_id, client_id, subject, client_subject, ended_at, due_at, attempts, lease, expires_at)
 				VALUES (?, ?, ?, ?, ?, ?, ?, 0, '', ?)`,
-				uuid.NewString(), sessionID, m.ClientID, m.Subject, m.ClientSubject, micros(at), micros(at), micros(at.Add(logoutKept)))
+				id, sessionID, m.ClientID, subject, alias, micros(at), micros(at), micros(at.Add(logoutKept)))
 			if err != nil {
 				return err
 			}
@@ -97,8 +143,11 @@ func (s *Store) EndSession(ctx context.Context, sessionID string, at time.Time) 
 	})
 }
 
-// ClaimLogouts claims notices that are due; see [oauthreg.LogoutOutbox].
+// ClaimLogouts claims notices that are due; see [oauthreg.LogoutOutbox]. One that
+// opens with no key keeps none of the others back: it is postponed as if it was
+// claimed, and is an error when nothing else was due.
 func (s *Store) ClaimLogouts(ctx context.Context, now, until time.Time, limit int) ([]oauthreg.LogoutNotice, error) {
+	const doing = "claim logout notices"
 	var claimed []oauthreg.LogoutNotice
 	due := func(ctx context.Context, c conn, row func(scan func(...any) error) error) error {
 		return c.each(ctx, `SELECT id, session_id, client_id, subject, client_subject, ended_at, attempts, expires_at
@@ -113,8 +162,9 @@ func (s *Store) ClaimLogouts(ctx context.Context, now, until time.Time, limit in
 	if err != nil || !found {
 		return nil, err
 	}
-	err = s.write(ctx, "claim logout notices", func(ctx context.Context, c conn) error {
-		claimed = nil
+	var sealed error // of a notice that does not open
+	err = s.write(ctx, doing, func(ctx context.Context, c conn) error {
+		claimed, sealed = nil, nil
 		var seen []oauthreg.LogoutNotice
 		err := due(ctx, c, func(scan func(...any) error) error {
 			var n oauthreg.LogoutNotice
@@ -134,12 +184,20 @@ func (s *Store) ClaimLogouts(ctx context.Context, now, until time.Time, limit in
 			if err != nil {
 				return err
 			}
-			if changed == 1 {
-				claimed = append(claimed, n)
+			if changed == 0 {
+				continue
 			}
+			if err := s.openSubjects([]byte(n.ID), sealNoticeSubject, sealNoticeAlias, &n.Subject, &n.ClientSubject); err != nil {
+				sealed = err
+				continue
+			}
+			claimed = append(claimed, n)
 		}
 		return nil
 	})
+	if err == nil && len(claimed) == 0 {
+		err = explain(doing, sealed)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -298,7 +298,7 @@ var smallTables = []string{
 	"SELECT " + blockColumns + " WHERE filter IS NULL OR ",
 	"SELECT after_id FROM oauthreg_client_name_blocks WHERE filter IS NULL ",
 	"SELECT kid, alg, private_key, created_at, active_at, retired_at, expires_at FROM oauthreg_signing_keys ORDER BY ",
-	"SELECT data, digest, uses FROM oauthreg_initial_access_tokens ORDER BY ",
+	"SELECT id, data, digest, uses FROM oauthreg_initial_access_tokens ORDER BY ",
 	"SELECT COUNT(*) FROM oauthreg_clients;", // and no condition
 }
 

@@ -59,7 +59,7 @@ func TestReadsMayRunAgain(t *testing.T) {
 			return s.keysOf(t.Context(), "SELECT signature FROM oauthreg_access_tokens ORDER BY signature", nil)
 		},
 		"sealed": func(s *Store) (any, error) {
-			return s.sealedPage(t.Context(), "SELECT signature, request FROM oauthreg_access_tokens WHERE signature > ? ORDER BY signature LIMIT ?", []byte{}, false)
+			return s.sealedPage(t.Context(), &sealedColumn{table: "access_tokens", key: []string{"signature"}, column: "request", kind: sealAccess}, nil)
 		},
 		"migrations": func(s *Store) (any, error) { return s.MigrationStatus(t.Context()) },
 	} {

@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -70,6 +71,51 @@ func TestReencryptDamaged(t *testing.T) {
 	must(t, err)
 	_, err = s.GetAccessTokenSession(t.Context(), "freshaccess", nil)
 	must(t, err)
+}
+
+// What an older release wrote in clear is sealed in batches, along both columns of
+// a key that has two, and only once.
+func TestReencryptInBatches(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			c := newClock()
+			s := openTest(t, kind, testConfig(c))
+			const sessions, clients = 3, reencryptBatch - 50 // batches end within a session
+			must(t, s.db.write(t.Context(), func(ctx context.Context, cn conn) error {
+				for i := range sessions * clients {
+					_, err := cn.exec(ctx, "INSERT INTO oauthreg_session_members (session_id, client_id, subject, client_subject, expires_at) VALUES (?, ?, ?, ?, ?)",
+						fmt.Sprint("sid", i/clients), fmt.Sprint("k", i%clients), "alice", "alias", never)
+					if err != nil {
+						return err
+					}
+				}
+				return nil
+			}))
+			n, err := s.Reencrypt(t.Context())
+			must(t, err)
+			if n != 2*sessions*clients {
+				t.Errorf("%d values were sealed, want %d", n, 2*sessions*clients)
+			}
+			n, err = s.Reencrypt(t.Context())
+			must(t, err)
+			if n != 0 {
+				t.Errorf("again: %d values", n)
+			}
+			checkNoneInClear(t, s)
+			for i := range sessions {
+				members, err := s.SessionMembers(t.Context(), fmt.Sprint("sid", i))
+				must(t, err)
+				if len(members) != clients {
+					t.Fatalf("got %d members, want %d", len(members), clients)
+				}
+				for _, m := range members {
+					if m.Subject != "alice" || m.ClientSubject != "alias" {
+						t.Fatalf("got %+v", m)
+					}
+				}
+			}
+		})
+	}
 }
 
 // sealedColumns has all of them: every column of binary values is sealed or a

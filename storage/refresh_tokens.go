@@ -30,9 +30,9 @@ func (s *Store) CreateRefreshTokenSession(ctx context.Context, signature string,
 	extend := !s.lastsUntil(ctx, q.id, expires)
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, `INSERT INTO oauthreg_refresh_tokens
-			(signature, grant_id, client_id, subject, access_signature, request, created_at, expires_at, used_times)
-			SELECT ?, g.id, ?, ?, ?, ?, ?, ?, 0 FROM oauthreg_grants g WHERE g.id = ? AND g.revoked_at IS NULL AND g.expires_at > ?`+c.sql.d.forUpdate,
-			q.key, q.clientID, q.subject, access, q.sealed, now, expires, q.id, now)
+			(signature, grant_id, client_id, access_signature, request, created_at, expires_at, used_times)
+			SELECT ?, g.id, ?, ?, ?, ?, ?, 0 FROM oauthreg_grants g WHERE g.id = ? AND g.revoked_at IS NULL AND g.expires_at > ?`+c.sql.d.forUpdate,
+			q.key, q.clientID, access, q.sealed, now, expires, q.id, now)
 		if err == nil && n == 0 {
 			return errGrantOver
 		}

@@ -19,7 +19,8 @@ import (
 // program wrote.
 //
 // What the row itself has in columns is not repeated: the request's id (the
-// grant's), the client and the key.
+// grant's), the client and the key. The subject is in the session alone, not in a
+// column: nothing is found by it but the grant.
 const storedRequestVersion = 2
 
 // How a session is stored: not at all, as the JSON of it, or in the form it has
@@ -57,9 +58,9 @@ var neverStored = map[string]bool{
 // request is a fosite request in the form rows take it, made when the store is
 // called: the caller may change the requester before the write happens.
 type request struct {
-	id       string // of the request and its grant
-	clientID string // oauthreg.Client.ID
-	subject  string
+	id       string   // of the request and its grant
+	clientID string   // oauthreg.Client.ID
+	subject  string   // of a grant that is made for it
 	scopes   []string // granted
 	audience []string // granted
 	session  fosite.Session

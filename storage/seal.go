@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"strings"
 	"sync"
 )
 
@@ -26,6 +27,22 @@ const (
 	sealSigningKey  = "signing_key"
 	sealUserAgent   = "user_agent"
 	sealCheck       = "check"
+
+	sealAMR                = "amr"
+	sealACR                = "acr"
+	sealInteractionSubject = "interaction_subject"
+	sealMemberSubject      = "member_subject"
+	sealMemberAlias        = "member_client_subject"
+	sealNoticeSubject      = "notice_subject"
+	sealNoticeAlias        = "notice_client_subject"
+	sealActor              = "actor"
+	sealAddress            = "address"
+
+	// Of members of JSON: the member's name follows; see seal_members.go.
+	sealClient     = "client"
+	sealPermission = "permission"
+	sealBefore     = "audit_before"
+	sealAfter      = "audit_after"
 )
 
 const (
@@ -134,6 +151,33 @@ func (s *sealer) openText(kind string, row []byte, sealed string) (string, error
 	}
 	plain, err := s.open(kind, row, b)
 	return string(plain), err
+}
+
+// sealedMark begins what is sealed in columns that older releases wrote in clear,
+// so that both are read. Who can write into the database can put there something
+// in clear, as before: sealing it keeps it from readers.
+const sealedMark = "sealed:"
+
+// sealMarked is sealText for such columns.
+func (s *sealer) sealMarked(kind string, row []byte, plain string) (string, error) {
+	if plain == "" {
+		return "", nil
+	}
+	sealed, err := s.seal(kind, row, []byte(plain))
+	if err != nil {
+		return "", err
+	}
+	out := make([]byte, 0, len(sealedMark)+base64.RawStdEncoding.EncodedLen(len(sealed)))
+	return string(base64.RawStdEncoding.AppendEncode(append(out, sealedMark...), sealed)), nil
+}
+
+// openMarked reads what sealMarked made, or an older release stored.
+func (s *sealer) openMarked(kind string, row []byte, stored string) (string, error) {
+	sealed, ok := strings.CutPrefix(stored, sealedMark)
+	if !ok {
+		return stored, nil
+	}
+	return s.openText(kind, row, sealed)
 }
 
 // digest is the key under which a row is found by something that must not be

@@ -528,8 +528,8 @@ func TestForeignTextIsNotStored(t *testing.T) {
 		must(t, s.CreateInteraction(ctx, oauthreg.Interaction{Handle: "h", ExpiresAt: s.now().Add(time.Hour)}))
 		for what, err := range map[string]error{
 			"insert": s.CreateGrant(ctx, oauthreg.Grant{ID: "g\xff", ClientID: "k", Subject: "alice"}),
-			"yield":  s.JoinSession(ctx, oauthreg.SessionMember{SessionID: "s", ClientID: "k", Subject: "alice\xff"}),
-			"update": s.UpdateInteraction(ctx, oauthreg.Interaction{Handle: "h", Subject: "alice\xff"}),
+			"yield":  s.JoinSession(ctx, oauthreg.SessionMember{SessionID: "s", ClientID: "k\xff", Subject: "alice"}),
+			"update": s.UpdateInteraction(ctx, oauthreg.Interaction{Handle: "h", SessionID: "s\xff"}),
 		} {
 			if !errors.Is(err, errText) {
 				t.Errorf("%s: got %v, want errText", what, err)

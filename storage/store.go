@@ -45,10 +45,11 @@ var (
 type Config struct {
 	// EncryptionKeys are AES-256 keys of 32 random bytes each. The first
 	// encrypts; all decrypt. To change the key put the new one first and leave
-	// the old one behind it until [Store.Reencrypt] has been run: signing keys
-	// are sealed once and live long. A server that calls [oauthreg.OpenKeyRing] at
-	// its start, as it should, does not start with keys that are not those of the
-	// database, or without one that is still needed; see [Store.CheckEncryptionKeys].
+	// the old one behind it until [Store.Reencrypt] has been run: signing keys,
+	// clients' contacts and the audit log are sealed once and live long. A server that
+	// calls [oauthreg.OpenKeyRing] at its start, as it should, does not start with keys
+	// that are not those of the database, or without one that is still needed; see
+	// [Store.CheckEncryptionKeys].
 	EncryptionKeys [][]byte
 
 	// NewSession returns an empty session of the type that the server stores.

@@ -24,15 +24,15 @@ func expire(t *testing.T, s *Store, rows int) {
 		must(t, s.db.write(t.Context(), func(ctx context.Context, c conn) error {
 			for at := from; at < min(from+64*part, rows); at += part {
 				n := min(part, rows-at)
-				query := "INSERT INTO oauthreg_access_tokens (signature, grant_id, client_id, subject, request, created_at, expires_at) VALUES "
+				query := "INSERT INTO oauthreg_access_tokens (signature, grant_id, client_id, request, created_at, expires_at) VALUES "
 				var args []any
 				for i := range n {
 					if i > 0 {
 						query += ", "
 					}
-					query += "(?, ?, ?, ?, ?, ?, ?)"
+					query += "(?, ?, ?, ?, ?, ?)"
 					name := inOrder(at + i)
-					args = append(args, rowKey(name), name, "k", "alice", sealed, 0, at+i+1)
+					args = append(args, rowKey(name), name, "k", sealed, 0, at+i+1)
 				}
 				if _, err := c.exec(ctx, query, args...); err != nil {
 					return err

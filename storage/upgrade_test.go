@@ -37,6 +37,12 @@ func seedFile(level int) string {
 	return filepath.Join("testdata", "upgrade", fmt.Sprintf("%04d.json", level))
 }
 
+// What the audit log of a seed has in it.
+const (
+	seedBefore = `{"contacts": [ "wendy@mail.example" ], "name":"Known", "user_id":"owner"}`
+	seedAfter  = `{"contacts":["wendy@mail.example","w@mail.example"],"name":"Known","user_id":"owner"}`
+)
+
 // seed puts one of everything into a database.
 func seed(t *testing.T, s *Store, c *clock) {
 	t.Helper()
@@ -51,7 +57,14 @@ func seed(t *testing.T, s *Store, c *clock) {
 	must(t, s.SecretsUsed(ctx, map[string]time.Time{"secret": now}))
 	other := addClient(t, s, func(rec *oauthreg.Record) { rec.Client.ID, rec.Client.ClientID = "other", "suspended" })
 	suspend(t, s, other, now)
-	must(t, s.CreateInitialAccessToken(ctx, oauthreg.InitialAccessToken{ID: "permission", Digest: []byte("digest"), MaxUses: 2, CreatedAt: now, ExpiresAt: now.Add(time.Hour)}))
+	known := oauthreg.Record{Client: oauthreg.Client{ID: "known", ClientID: "known", Name: "Known", UserID: "owner", Contacts: []string{"wendy@mail.example", "w@mail.example"}, CreatedAt: now, UpdatedAt: now, Version: 1}}
+	by := oauthreg.Actor{Kind: "user", ID: "wendy", RequestID: "r", Address: "192.0.2.7"}
+	must(t, s.InsertClient(ctx, known, oauthreg.AuditRecord{Action: "client.registered", ClientID: "known", Actor: by, After: json.RawMessage(seedAfter)}))
+	must(t, s.UpdateClient(ctx, oauthreg.ByID("known"), func(rec *oauthreg.Record) (*oauthreg.AuditRecord, error) {
+		rec.Client.Name = "Well known"
+		return &oauthreg.AuditRecord{Action: "client.updated", ClientID: "known", Actor: by, Before: json.RawMessage(seedBefore), After: json.RawMessage(`{"name":"Well known"}`)}, nil
+	}))
+	must(t, s.CreateInitialAccessToken(ctx, oauthreg.InitialAccessToken{ID: "permission", Digest: []byte("digest"), UserID: "owner", MaxUses: 2, CreatedAt: now, ExpiresAt: now.Add(time.Hour)}))
 	must(t, s.UseInitialAccessToken(ctx, []byte("digest"), now))
 
 	consent, err := s.SaveConsent(ctx, oauthreg.Consent{ClientID: "internal", Subject: "alice", Scopes: []string{"openid"}})
@@ -77,18 +90,19 @@ func seed(t *testing.T, s *Store, c *clock) {
 	m.ID = "machine"
 	must(t, s.CreateAccessTokenSession(ctx, "machine", m))
 	must(t, s.SetClientAssertionJWT(ctx, "jti", now.Add(time.Hour)))
-	must(t, s.CreateInteraction(ctx, oauthreg.Interaction{Handle: "waiting", Browser: "b", ClientID: "internal", Request: []byte(`{"a":1}`), ExpiresAt: now.Add(time.Hour)}))
+	must(t, s.CreateInteraction(ctx, oauthreg.Interaction{Handle: "waiting", Browser: "b", ClientID: "internal", Subject: "alice", Request: []byte(`{"a":1}`), ExpiresAt: now.Add(time.Hour)}))
 	must(t, s.CreateInteraction(ctx, oauthreg.Interaction{Handle: "finished", ExpiresAt: now.Add(time.Hour)}))
 	must(t, s.FinishInteraction(ctx, "finished"))
 	must(t, s.CreateLoginSession(ctx, oauthreg.LoginSession{
-		Login: oauthreg.Login{Subject: "alice", SessionID: "sid", AuthTime: now, AMR: []string{"pwd"}}, Handle: "cookie", UserAgent: "Browser",
+		Login: oauthreg.Login{Subject: "alice", SessionID: "sid", AuthTime: now, AMR: []string{"pwd"}, ACR: "level"}, Handle: "cookie", UserAgent: "Browser",
 		CreatedAt: now, ExpiresAt: now.Add(time.Hour), IdleExpiresAt: now.Add(time.Hour),
 	}))
 	must(t, s.UpdateSigningKeys(ctx, func([]oauthreg.SigningKey) (add, replace []oauthreg.SigningKey, err error) {
 		return []oauthreg.SigningKey{{KeyID: "kid", Alg: "ES256", Private: []byte("private"), CreatedAt: now, ActiveAt: now}}, nil, nil
 	}))
 	must(t, s.JoinSession(ctx, oauthreg.SessionMember{SessionID: "sid", ClientID: "internal", Subject: "alice", ExpiresAt: now.Add(time.Hour)}))
-	must(t, s.JoinSession(ctx, oauthreg.SessionMember{SessionID: "ended", ClientID: "internal", Subject: "alice", ExpiresAt: now.Add(time.Hour)}))
+	must(t, s.JoinSession(ctx, oauthreg.SessionMember{SessionID: "sid", ClientID: "pairwise", Subject: "alice", ClientSubject: "alias", ExpiresAt: now.Add(time.Hour)}))
+	must(t, s.JoinSession(ctx, oauthreg.SessionMember{SessionID: "ended", ClientID: "internal", Subject: "alice", ClientSubject: "alias", ExpiresAt: now.Add(time.Hour)}))
 	must(t, s.EndSession(ctx, "ended", now))
 }
 
@@ -112,6 +126,10 @@ func checkSeed(t *testing.T, s *Store, c *clock, level int) {
 	wantErr(t, err, fosite.ErrNotFound)
 	must(t, s.UseInitialAccessToken(ctx, []byte("digest"), c.now()))
 	wantErr(t, s.UseInitialAccessToken(ctx, []byte("digest"), c.now()), oauthreg.ErrConsumed)
+
+	if level >= 5 {
+		checkPersons(t, s)
+	}
 
 	consent, err := s.Consent(ctx, "internal", "alice")
 	must(t, err)
@@ -172,7 +190,10 @@ func checkSeed(t *testing.T, s *Store, c *clock, level int) {
 		must(t, err)
 		notices, err := s.ClaimLogouts(ctx, c.now(), c.now().Add(time.Minute), 10)
 		must(t, err)
-		if len(members) != 1 || len(notices) != 1 || notices[0].SessionID != "ended" {
+		if len(members) == 0 || members[0].Subject != "alice" || members[0].ClientSubject != "alice" || len(notices) != 1 || notices[0].SessionID != "ended" || notices[0].Subject != "alice" {
+			t.Errorf("got members %+v and notices %+v", members, notices)
+		}
+		if level >= 5 && (len(members) != 2 || members[1].Subject != "alice" || members[1].ClientSubject != "alias" || notices[0].ClientSubject != "alias") {
 			t.Errorf("got members %+v and notices %+v", members, notices)
 		}
 	}
@@ -189,6 +210,47 @@ func checkSeed(t *testing.T, s *Store, c *clock, level int) {
 	sweep(t, s)
 	if n := count(t, s, "grants") + count(t, s, "refresh_tokens") + count(t, s, "authorize_codes"); n != 0 {
 		t.Errorf("%d rows are left", n)
+	}
+}
+
+// checkPersons looks for what seed put into a database that tells of persons,
+// since level 5.
+func checkPersons(t *testing.T, s *Store) {
+	t.Helper()
+	ctx := t.Context()
+	rec, err := s.Client(ctx, oauthreg.ByID("known"))
+	must(t, err)
+	if k := rec.Client; k.UserID != "owner" || !slices.Equal(k.Contacts, []string{"wendy@mail.example", "w@mail.example"}) || k.Name != "Well known" {
+		t.Errorf("got client %+v", k)
+	}
+	permission, err := s.InitialAccessToken(ctx, []byte("digest"))
+	must(t, err)
+	if permission.UserID != "owner" {
+		t.Errorf("got permission %+v", permission)
+	}
+	audit, err := s.AuditRecords(ctx, oauthreg.AuditQuery{ClientID: "known"})
+	must(t, err)
+	var before, after string
+	for _, a := range audit {
+		switch a.Action {
+		case "client.registered":
+			after = string(a.After)
+		case "client.updated":
+			before = string(a.Before)
+		}
+		if want := (oauthreg.Actor{Kind: "user", ID: "wendy", RequestID: "r", Address: "192.0.2.7"}); a.Actor != want {
+			t.Errorf("got actor %+v, want %+v", a.Actor, want)
+		}
+	}
+	if before != seedBefore || after != seedAfter {
+		t.Errorf("got before %s and after %s", before, after)
+	}
+	i, err := s.Interaction(ctx, "waiting", "b")
+	must(t, err)
+	l, err := s.LoginSession(ctx, "cookie")
+	must(t, err)
+	if i.Subject != "alice" || l.ACR != "level" {
+		t.Errorf("got interaction %+v and sign-in %+v", i, l)
 	}
 }
 
@@ -211,8 +273,13 @@ func TestUpgrade(t *testing.T) {
 			continue // not released yet
 		}
 		must(t, err)
-		for _, kind := range kinds {
-			t.Run(fmt.Sprintf("%04d/%s", level, kind), func(t *testing.T) {
+		for i, kind := range append(kinds, kinds...) {
+			// Either as older releases left it, or once all of it is sealed.
+			sealed, name := i >= len(kinds), fmt.Sprintf("%04d/%s", level, kind)
+			if sealed {
+				name += "/sealed"
+			}
+			t.Run(name, func(t *testing.T) {
 				c := newClock()
 				s, err := Open(place(t, kind), testConfig(c))
 				must(t, err)
@@ -226,6 +293,19 @@ func TestUpgrade(t *testing.T) {
 				must(t, err)
 				if len(status) != len(have) || slices.ContainsFunc(status, func(m Migration) bool { return m.AppliedAt.IsZero() }) {
 					t.Errorf("got status %+v", status)
+				}
+				if sealed {
+					n, err := s.Reencrypt(t.Context())
+					must(t, err)
+					if level <= 5 && n == 0 {
+						t.Error("nothing was in clear")
+					}
+					n, err = s.Reencrypt(t.Context())
+					must(t, err)
+					if n != 0 {
+						t.Errorf("again: %d values", n)
+					}
+					checkNoneInClear(t, s)
 				}
 				checkSeed(t, s, c, level)
 			})
