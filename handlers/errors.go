@@ -181,6 +181,16 @@ func setRetryAfter(h http.Header, e *Error) {
 	}
 }
 
+// Values of header fields that most answers share. They are never changed: who adds
+// one gets a slice of their own, because these have no room.
+var (
+	jsonType     = []string{"application/json"}
+	noStore      = []string{"no-store"}
+	noCache      = []string{"no-cache"}
+	anyOrigin    = []string{"*"}
+	exposeHeader = []string{"WWW-Authenticate, Retry-After"}
+)
+
 // writeJSON answers with a JSON body that caches must not keep (RFC 6749 §5.1).
 func writeJSON(w http.ResponseWriter, status int, body any) {
 	buf := takeBuffer()
@@ -195,9 +205,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	if len(b) > 2<<10 { // net/http would send it in chunks
 		h.Set("Content-Length", strconv.Itoa(len(b)))
 	}
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Pragma", "no-cache")
+	h["Content-Type"], h["Cache-Control"], h["Pragma"] = jsonType, noStore, noCache
 	w.WriteHeader(status)
 	_, _ = w.Write(b) // the client went away; nothing to tell it
 }

@@ -30,7 +30,8 @@ const (
 	tokenPart = 43 // 32 bytes in base64url without padding
 	timeSize  = 6  // bytes of a token's time
 	timePart  = 8  // the same in base64url
-	bodyPart  = 51 // time and random part in base64url
+	bodySize  = timeSize + 32
+	bodyPart  = 51 // body in base64url
 )
 
 var strictBase64 = base64.RawURLEncoding.Strict()
@@ -39,26 +40,35 @@ var strictBase64 = base64.RawURLEncoding.Strict()
 // before they answer: "" means that the value was not made here, so nothing is
 // looked up, and nothing is revoked, for a made-up value.
 type tokenStrategy struct {
-	macs []*sync.Pool // of HMAC-SHA-256 under a key each: the first makes, all verify
+	macs []*sync.Pool // of *tokenMAC under a key each: the first makes, all verify
 	now  func() time.Time
 	jwt  func(ctx context.Context, r fosite.Requester) (string, error)
+}
+
+// tokenMAC is an HMAC-SHA-256 under one key, with room for what it is over.
+type tokenMAC struct {
+	hash hash.Hash
+	in   [len(prefixCode) + bodySize]byte
+	sum  [sha256.Size]byte
 }
 
 func newTokenStrategy(keys [][]byte, now func() time.Time) *tokenStrategy {
 	t := &tokenStrategy{now: now}
 	for _, key := range keys {
-		t.macs = append(t.macs, &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }})
+		t.macs = append(t.macs, &sync.Pool{New: func() any { return &tokenMAC{hash: hmac.New(sha256.New, key)} }})
 	}
 	return t
 }
 
-func (t *tokenStrategy) mac(macs *sync.Pool, prefix string, body []byte) []byte {
-	h := macs.Get().(hash.Hash)
-	defer macs.Put(h)
-	h.Reset()
-	h.Write([]byte(prefix))
-	h.Write(body)
-	return h.Sum(nil)
+// mac is the MAC over a prefix, all of which have the same length, and a body.
+func (t *tokenStrategy) mac(macs *sync.Pool, prefix string, body *[bodySize]byte) [sha256.Size]byte {
+	m := macs.Get().(*tokenMAC)
+	defer macs.Put(m)
+	copy(m.in[copy(m.in[:], prefix):], body[:])
+	m.hash.Reset()
+	m.hash.Write(m.in[:])
+	m.hash.Sum(m.sum[:0])
+	return m.sum
 }
 
 // timeOrder is the time in milliseconds in the form in which it begins what
@@ -70,13 +80,20 @@ func timeOrder(at time.Time) string {
 }
 
 func (t *tokenStrategy) generate(prefix string) (token, signature string) {
-	var body [2 + timeSize + 32]byte
-	binary.BigEndian.PutUint64(body[:], uint64(t.now().UnixMilli()))
-	_, _ = rand.Read(body[2+timeSize:]) // never fails (crypto/rand)
-	text := strictBase64.EncodeToString(body[2:])
-	mac := strictBase64.EncodeToString(t.mac(t.macs[0], prefix, body[2:]))
-	return prefix + text + "." + mac, text[:timePart] + "." + mac
+	var random [2 + bodySize]byte
+	binary.BigEndian.PutUint64(random[:], uint64(t.now().UnixMilli()))
+	_, _ = rand.Read(random[2+timeSize:]) // never fails (crypto/rand)
+	body := (*[bodySize]byte)(random[2:])
+	mac := t.mac(t.macs[0], prefix, body)
+	var text [len(prefixCode) + bodyPart + 1 + tokenPart]byte
+	b := strictBase64.AppendEncode(append(text[:0], prefix...), body[:])
+	b = strictBase64.AppendEncode(append(b, '.'), mac[:])
+	token = string(b)
+	return token, signatureOf(token[len(prefix):])
 }
+
+// signatureOf is what the store is given of a token without its prefix.
+func signatureOf(rest string) string { return rest[:timePart] + rest[bodyPart:] }
 
 // signature returns what the store knows a token of that kind by that was made
 // here, else "". There is one spelling of a token: anything else does not pass.
@@ -85,17 +102,19 @@ func (t *tokenStrategy) signature(prefix, token string) string {
 	if !ok || len(rest) != bodyPart+1+tokenPart || rest[bodyPart] != '.' {
 		return ""
 	}
-	body, err := strictBase64.DecodeString(rest[:bodyPart])
-	if err != nil {
+	var text [bodyPart + 1 + tokenPart]byte
+	copy(text[:], rest)
+	var body [bodySize]byte
+	var mac [sha256.Size]byte
+	if n, err := strictBase64.Decode(body[:], text[:bodyPart]); err != nil || n != len(body) {
 		return ""
 	}
-	mac, err := strictBase64.DecodeString(rest[bodyPart+1:])
-	if err != nil {
+	if n, err := strictBase64.Decode(mac[:], text[bodyPart+1:]); err != nil || n != len(mac) {
 		return ""
 	}
 	for _, macs := range t.macs {
-		if hmac.Equal(mac, t.mac(macs, prefix, body)) {
-			return rest[:timePart] + rest[bodyPart:]
+		if want := t.mac(macs, prefix, &body); hmac.Equal(mac[:], want[:]) {
+			return signatureOf(rest)
 		}
 	}
 	return ""

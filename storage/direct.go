@@ -8,14 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // direct runs statements on one connection of our own SQLite, each prepared
 // once, without what database/sql does around a call of the driver: that takes
 // as long as a lookup by key does. One goroutine uses it at a time.
 type direct struct {
-	conn  driver.Conn
-	stmts map[string]driver.Stmt
+	conn   driver.Conn
+	stmts  map[string]driver.Stmt
+	values []driver.NamedValue // of the statement that runs; drivers copy them
 }
 
 // newDirect works on the driver's part of cn, which has one user only.
@@ -68,9 +70,11 @@ func (d *direct) close() {
 	clear(d.stmts)
 }
 
-// bind makes the driver's values of args.
-func bind(args []any) ([]driver.NamedValue, error) {
-	out := make([]driver.NamedValue, len(args))
+// bind makes the driver's values of args, until the next statement.
+func (d *direct) bind(args []any) ([]driver.NamedValue, error) {
+	clear(d.values) // what was bound is not kept
+	out := slices.Grow(d.values[:0], len(args))[:len(args)]
+	d.values = out
 	for i, arg := range args {
 		out[i].Ordinal = i + 1
 		switch v := arg.(type) {
@@ -93,7 +97,7 @@ func (d *direct) exec(ctx context.Context, query string, args []any) (int64, err
 	if err != nil {
 		return 0, err
 	}
-	values, err := bind(args)
+	values, err := d.bind(args)
 	if err != nil {
 		return 0, err
 	}
@@ -113,7 +117,7 @@ func (d *direct) each(ctx context.Context, query string, args []any, row func(sc
 	if err != nil {
 		return err
 	}
-	values, err := bind(args)
+	values, err := d.bind(args)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"strings"
 	"sync"
 )
@@ -63,7 +64,13 @@ type sealer struct{ keys []sealKey }
 
 type sealKey struct {
 	id   byte
-	macs *sync.Pool // of HMAC-SHA-256 under the key
+	macs *sync.Pool // of *sealMAC under the key
+}
+
+// sealMAC is an HMAC-SHA-256 with room for its result.
+type sealMAC struct {
+	hash hash.Hash
+	sum  [sha256.Size]byte
 }
 
 func newSealer(keys [][]byte) *sealer {
@@ -71,19 +78,24 @@ func newSealer(keys [][]byte) *sealer {
 	for _, k := range keys {
 		sum := sha256.Sum256(append([]byte("oauthreg/storage key id\x00"), k...))
 		secret := bytes.Clone(k)
-		s.keys = append(s.keys, sealKey{id: sum[0], macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }}})
+		s.keys = append(s.keys, sealKey{id: sum[0], macs: &sync.Pool{New: func() any { return &sealMAC{hash: hmac.New(sha256.New, secret)} }}})
 	}
 	return s
 }
 
+var (
+	sealContext = []byte("oauthreg/storage v1\x00")
+	zeroByte    = []byte{0}
+)
+
 func (k sealKey) aead(kind string, row []byte) (cipher.AEAD, error) {
-	mac := k.macs.Get().(hash.Hash)
-	mac.Reset()
-	mac.Write([]byte("oauthreg/storage v1\x00"))
-	mac.Write([]byte(kind))
-	mac.Write([]byte{0})
-	mac.Write(row)
-	block, err := aes.NewCipher(mac.Sum(nil))
+	mac := k.macs.Get().(*sealMAC)
+	mac.hash.Reset()
+	mac.hash.Write(sealContext)
+	_, _ = io.WriteString(mac.hash, kind) // never fails
+	mac.hash.Write(zeroByte)
+	mac.hash.Write(row)
+	block, err := aes.NewCipher(mac.hash.Sum(mac.sum[:0]))
 	k.macs.Put(mac)
 	if err != nil {
 		return nil, err

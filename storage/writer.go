@@ -54,6 +54,9 @@ type job struct {
 	wake     chan bool // true: lead; false: done
 }
 
+// jobs are for the next who waits.
+var jobs = sync.Pool{New: func() any { return &job{wake: make(chan bool, 1)} }}
+
 func newWriter(db *sql.DB, sql *statements, shared *sync.Mutex, log *checkpointer) *writer {
 	w := &writer{db: db, sql: sql, shared: shared, log: log}
 	w.idle.L = &w.mu
@@ -64,7 +67,12 @@ func (w *writer) write(ctx context.Context, fn func(context.Context, conn) error
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	j := &job{ctx: ctx, run: fn, wake: make(chan bool, 1)}
+	j := jobs.Get().(*job)
+	j.ctx, j.run = ctx, fn
+	defer func() {
+		*j = job{wake: j.wake} // which is empty: whoever was woken has read it
+		jobs.Put(j)
+	}()
 
 	w.mu.Lock()
 	if w.closed {
