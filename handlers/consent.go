@@ -69,12 +69,7 @@ func consentPurpose(handle string) string { return "consent " + handle }
 // decide carries out a decision and returns where the browser goes.
 func (s *Server) decide(ctx context.Context, client *oauthreg.Client, login *oauthreg.Login, in *interaction, allowed bool) (string, error) {
 	if allowed {
-		state, err := s.consentState(ctx, client, login, &in.Params)
-		if err != nil {
-			return "", err
-		}
-		state.decided = true
-		return s.answerCode(ctx, client, login, &in.Params, in, state, nil)
+		return s.answerCode(ctx, client, login, &in.Params, in, consentState{decided: true}, nil)
 	}
 	to, err := s.refuse(ctx, client, &in.Params, in, "The user did not consent.")
 	if err != nil {

@@ -185,6 +185,9 @@ func (s *Server) advanceAs(w http.ResponseWriter, r *http.Request, client *oauth
 		return nil
 	}
 	target, err := s.answerCode(r.Context(), client, login, p, in, consent, made)
+	if errors.Is(err, oauthreg.ErrConflict) { // the user took the consent back meanwhile
+		return s.advanceAs(w, r, client, p, in, login, made)
+	}
 	if err != nil {
 		return err
 	}

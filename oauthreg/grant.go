@@ -100,6 +100,10 @@ type GrantStore interface {
 	// the one row that now exists is returned. A consent given after none
 	// existed has an id that none had before. Safe under concurrent calls.
 	//
+	// With an id in c it widens the consent of that id alone: [ErrConflict] when
+	// it was revoked meanwhile, so that what a user took back does not return
+	// because somebody has read it before.
+	//
 	// Inside a transaction of the engine it is part of it, and the id, returned at
 	// once, is for CreateGrant in the same transaction. Whether the consent has it,
 	// or one that another call gave it, may show at the commit; the grant has that

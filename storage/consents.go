@@ -66,10 +66,10 @@ func (s *Store) Consent(ctx context.Context, clientID, subject string) (oauthreg
 	return k, err
 }
 
-// SaveConsent adds or widens; see [oauthreg.GrantStore]. k.ID is ignored: a
-// consent that is given after none existed, or after it was revoked, has an id that
-// none had before, so that nobody revokes it who meant the old one. In a
-// transaction the id that is returned stands for that of the row until the commit.
+// SaveConsent adds or widens; see [oauthreg.GrantStore]. A consent that is given
+// after none existed, or after it was revoked, has an id that none had before, so
+// that nobody revokes it who meant the old one. In a transaction the id that is
+// returned stands for that of the row until the commit.
 // [oauthreg.ErrNotFound] if there is no consent yet, and no such client or a
 // suspended one.
 func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, error) {
@@ -100,9 +100,13 @@ func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, er
 	from, holder := s.fromHolder(k.ClientID)
 	err = s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		saved.id = id
-		n, err := c.exec(ctx, `INSERT INTO oauthreg_consents (id, client_id, subject, scopes, resources, created_at, last_used_at, uses)
+		var n int64
+		var err error
+		if k.ID == "" {
+			n, err = c.exec(ctx, `INSERT INTO oauthreg_consents (id, client_id, subject, scopes, resources, created_at, last_used_at, uses)
 			SELECT ?, c.id, ?, ?, ?, ?, ?, 0`+from+onConflict,
-			append([]any{id, k.Subject, scopes, resources, micros(k.CreatedAt), micros(k.LastUsedAt)}, holder...)...)
+				append([]any{id, k.Subject, scopes, resources, micros(k.CreatedAt), micros(k.LastUsedAt)}, holder...)...)
+		}
 		if err != nil || n == 1 {
 			return err
 		}
@@ -115,12 +119,15 @@ func (s *Store) SaveConsent(ctx context.Context, k oauthreg.Consent) (string, er
 		if !found {
 			var one int
 			there, err := c.one(ctx, "SELECT 1"+from, holder, &one)
-			if err == nil && there { // revoked between the two statements, where that can be
+			if err == nil && there { // revoked meanwhile
 				err = oauthreg.ErrConflict
 			} else if err == nil {
 				err = fmt.Errorf("%w: %w", errNoClient, oauthreg.ErrNotFound)
 			}
 			return err
+		}
+		if k.ID != "" && saved.id != k.ID { // and given anew
+			return oauthreg.ErrConflict
 		}
 		var have oauthreg.Consent
 		if err := readLists(haveScopes, &have.Scopes, haveResources, &have.Resources); err != nil {

@@ -203,7 +203,7 @@ func consentIsKeptWhole(t testing.TB, s Store) {
 	k, _ := client(t, s)
 	c := filled[oauthreg.Consent]()
 	c.ClientID = k.ID
-	c.LastIssuedAt = time.Time{} // see consentTellsLastIssue
+	c.ID, c.LastIssuedAt = "", time.Time{} // see consentTellsLastIssue
 	id, err := s.SaveConsent(t.Context(), c)
 	must(t, err)
 	c.ID = id
@@ -234,6 +234,7 @@ func consentsAreSelected(t testing.TB, s Store) {
 	give := func() {
 		t.Helper()
 		for i, c := range all {
+			c.ID = ""
 			id, err := s.SaveConsent(t.Context(), c)
 			must(t, err)
 			all[i].ID = id
@@ -357,6 +358,40 @@ func consentIsGivenAnew(t testing.TB, s Store) {
 		if g.ConsentID != got.ID {
 			t.Errorf("got a grant on %q, want on %q", g.ConsentID, got.ID)
 		}
+	}
+}
+
+func revokedConsentIsNotWidened(t testing.TB, s Store) {
+	k, _ := client(t, s)
+	save := func(id, scope string) (string, error) {
+		return s.SaveConsent(t.Context(), oauthreg.Consent{ID: id, ClientID: k.ID, Subject: "alice", Scopes: []string{scope}})
+	}
+	old, err := save("", "a")
+	must(t, err)
+	same, err := save(old, "b")
+	must(t, err)
+	got, err := s.Consent(t.Context(), k.ID, "alice")
+	must(t, err)
+	if same != old || got.ID != old {
+		t.Errorf("got %+v and the id %s, want %s", got, same, old)
+	}
+	_, err = s.RevokeConsents(t.Context(), oauthreg.GrantFilter{ID: old})
+	must(t, err)
+	_, err = save(old, "c")
+	want(t, "a revoked one", err, oauthreg.ErrConflict)
+	_, err = s.Consent(t.Context(), k.ID, "alice")
+	want(t, "it", err, oauthreg.ErrNotFound)
+	anew, err := save("", "d")
+	must(t, err)
+	if anew == old {
+		return // see consentIsGivenAnew
+	}
+	_, err = save(old, "e")
+	want(t, "a revoked one, while there is another", err, oauthreg.ErrConflict)
+	got, err = s.Consent(t.Context(), k.ID, "alice")
+	must(t, err)
+	if slices.Contains(got.Scopes, "e") {
+		t.Errorf("got %+v, want it as it was given", got)
 	}
 }
 

@@ -594,6 +594,9 @@ func (m *memory) saveConsent(ctx context.Context, id string, c oauthreg.Consent)
 	err := m.write(ctx, func(r *rows) error {
 		key := [2]string{c.ClientID, c.Subject}
 		have, ok := r.consents[key]
+		if c.ID != "" && have.ID != c.ID {
+			return oauthreg.ErrConflict
+		}
 		if !ok {
 			have = oauthreg.Consent{ID: id, ClientID: c.ClientID, Subject: c.Subject, CreatedAt: c.CreatedAt}
 		}

@@ -83,6 +83,7 @@ var rules = []rule{
 	{"ConsentIsKeptWhole", "oauthreg.GrantStore: SaveConsent, Consent, ListConsents", consentIsKeptWhole},
 	{"ConsentWidens", "oauthreg.GrantStore: SaveConsent, also concurrently", consentWidens},
 	{"ConsentIsGivenAnew", "oauthreg.GrantStore: SaveConsent; an id names one consent for ever", consentIsGivenAnew},
+	{"RevokedConsentIsNotWidened", "oauthreg.GrantStore: SaveConsent with an id", revokedConsentIsNotWidened},
 	{"ConsentTellsLastIssue", "oauthreg.Consent: LastIssuedAt", consentTellsLastIssue},
 	{"ConsentsAreSelected", "oauthreg.GrantFilter: of consents", consentsAreSelected},
 	{"RevokedConsentEndsGrants", "oauthreg.GrantStore: RevokeConsents", revokedConsentEndsGrants},

@@ -96,6 +96,7 @@ type (
 	narrowConsent    struct{ Store }
 	unusedConsent    struct{ Store }
 	sameConsent      struct{ Store }
+	revivedConsent   struct{ Store }
 	anyBrowser       struct{ Store }
 	endless          struct{ Store }
 	twiceFinished    struct{ Store }
@@ -275,6 +276,12 @@ func (s narrowConsent) SaveConsent(ctx context.Context, c oauthreg.Consent) (str
 // sameConsent names a consent by client and subject.
 func (s sameConsent) SaveConsent(ctx context.Context, c oauthreg.Consent) (string, error) {
 	return under(s).saveConsent(ctx, c.ClientID+" "+c.Subject, c)
+}
+
+// revivedConsent takes whatever id there is.
+func (s revivedConsent) SaveConsent(ctx context.Context, c oauthreg.Consent) (string, error) {
+	c.ID = ""
+	return s.Store.SaveConsent(ctx, c)
 }
 
 // unusedConsent does not look at the grants beneath.
@@ -600,6 +607,7 @@ func TestBrokenStores(t *testing.T) {
 		"EmptyFilterRevokesNothing":       func(s Store) Store { return takesEmptyFilter{s} },
 		"ConsentWidens":                   func(s Store) Store { return narrowConsent{s} },
 		"ConsentIsGivenAnew":              func(s Store) Store { return sameConsent{s} },
+		"RevokedConsentIsNotWidened":      func(s Store) Store { return revivedConsent{s} },
 		"ConsentTellsLastIssue":           func(s Store) Store { return unusedConsent{s} },
 		"InteractionIsBoundToBrowser":     func(s Store) Store { return anyBrowser{s} },
 		"InteractionExpires":              func(s Store) Store { return endless{s} },
