@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -52,7 +53,7 @@ func TestConsentTakenBackMeanwhile(t *testing.T) {
 	if a := authorize(); a.location == nil || a.location.Path != e.opts.base+"/consent" {
 		t.Errorf("got %d to %v, want the consent page", a.status, a.location)
 	}
-	if _, err := store.Store.Consent(t.Context(), reg.Client.ID, "sub-alice"); err != oauthreg.ErrNotFound { //nolint:errorlint // as it is
+	if _, err := store.Store.Consent(t.Context(), reg.Client.ID, "sub-alice"); !errors.Is(err, oauthreg.ErrNotFound) {
 		t.Errorf("the consent: %v, want none", err)
 	}
 	if a := b.walk(target); a.param("code") == "" {
