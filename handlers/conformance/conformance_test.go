@@ -196,9 +196,12 @@ func client(reg oauthreg.Registration) conformance.Client {
 
 // config checks with everything there is.
 func (s *server) config(reg oauthreg.Registration) conformance.Config {
+	// Another test's server that closes takes the idle connections of the default
+	// transport with it, and a POST that was about to go out on one.
+	own := http.DefaultTransport.(*http.Transport).Clone()
 	return conformance.Config{
-		Issuer: s.issuer, Client: client(reg), Other: client(s.other), Machine: client(s.machine),
-		Browser:  conformance.FormBrowser{Fields: map[string]string{"username": "alice", "password": "wonderland"}}.Browse,
+		Issuer: s.issuer, Client: client(reg), Other: client(s.other), Machine: client(s.machine), Transport: own,
+		Browser:  conformance.FormBrowser{Fields: map[string]string{"username": "alice", "password": "wonderland"}, Transport: own}.Browse,
 		Register: new(conformance.Registration), Resource: s.resource,
 		Wait: s.wait, Now: s.now, Strict: true,
 	}
