@@ -185,8 +185,15 @@ func (s *Server) advanceAs(w http.ResponseWriter, r *http.Request, client *oauth
 		return nil
 	}
 	target, err := s.answerCode(r.Context(), client, login, p, in, consent, made)
-	if errors.Is(err, oauthreg.ErrConflict) { // the user took the consent back meanwhile
-		return s.advanceAs(w, r, client, p, in, login, made)
+	if errors.Is(err, oauthreg.ErrConflict) {
+		now, cerr := s.consentState(r.Context(), client, login, p)
+		switch {
+		case cerr != nil:
+			return cerr
+		case now.granted.ID == consent.granted.ID: // it is about something else
+			return unavailable(err)
+		}
+		return s.advanceAs(w, r, client, p, in, login, made) // the user took the consent back meanwhile
 	}
 	if err != nil {
 		return err
