@@ -3,12 +3,10 @@ package handlers
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/binary"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // The cookies. On https they are bound to the host (the __Host- prefix of
@@ -57,7 +55,7 @@ func (s *Server) browser(w http.ResponseWriter, r *http.Request) string {
 		return v
 	}
 	v := randomValue()
-	sealed := v + "." + strictBase64.EncodeToString(macOf(s.keysFor("browser cookie")[0], v))
+	sealed := v + "." + s.keysFor("browser cookie")[0].macText(v)
 	s.setCookie(w, browserCookie, sealed)
 	r.AddCookie(&http.Cookie{Name: s.cookieName(browserCookie), Value: sealed})
 	return v
@@ -66,6 +64,10 @@ func (s *Server) browser(w http.ResponseWriter, r *http.Request) string {
 // browserOf returns the value of [Server.browser] that r carries, empty when it
 // carries none that was made here.
 func (s *Server) browserOf(r *http.Request) string {
+	info := infoOf(r.Context())
+	if info.browser != "" {
+		return info.browser
+	}
 	keys := s.keysFor("browser cookie")
 	for _, c := range r.CookiesNamed(s.cookieName(browserCookie)) {
 		v, tag, ok := strings.Cut(c.Value, ".")
@@ -73,6 +75,7 @@ func (s *Server) browserOf(r *http.Request) string {
 			continue
 		}
 		if mac, err := strictBase64.DecodeString(tag); err == nil && verifyMAC(keys, mac, v) {
+			info.browser = v
 			return v
 		}
 	}
@@ -89,49 +92,37 @@ func (s *Server) setSession(w http.ResponseWriter, handle, username string) {
 // sessionOf returns what [Server.setSession] put into r's browser, empty when
 // there is nothing that was made here.
 func (s *Server) sessionOf(r *http.Request) (handle, username string) {
+	info := infoOf(r.Context())
+	if info.session != "" {
+		return info.session, info.username
+	}
 	keys := s.keysFor("session cookie")
 	for _, c := range r.CookiesNamed(s.cookieName(sessionCookie)) {
 		if len(c.Value) > maxSessionCookie {
 			continue
 		}
-		if b, ok := openValue(keys, "", c.Value); ok && len(b) >= tokenPart {
-			return string(b[:tokenPart]), string(b[tokenPart:])
+		if b, ok := openValue(keys, "", c.Value); ok && len(b) >= handleLength {
+			info.session, info.username = string(b[:handleLength]), string(b[handleLength:])
+			return info.session, info.username
 		}
 	}
 	return "", ""
 }
 
-const maxSessionCookie = 1024 // a handle and a user name, sealed, take 440
+const (
+	maxSessionCookie = 1024 // a handle and a user name, sealed, take 452
+	handleLength     = timePart + 1 + tokenPart
+)
+
+// newSessionHandle is the handle of a session. Handles made together lie together in
+// the store's indexes.
+func newSessionHandle(now time.Time) string { return timeOrder(now) + "." + randomValue() }
 
 // randomValue is 256 random bits in 43 characters of base64url.
 func randomValue() string {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
 	return strictBase64.EncodeToString(b[:])
-}
-
-// macOf is HMAC-SHA-256 over parts, each behind its length, so that two lists of
-// parts never look alike.
-func macOf(key []byte, parts ...string) []byte {
-	h := hmac.New(sha256.New, key)
-	var n [8]byte
-	for _, p := range parts {
-		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
-		h.Write(n[:])
-		h.Write([]byte(p))
-	}
-	return h.Sum(nil)
-}
-
-// verifyMAC reports, in constant time, whether one of keys made mac.
-func verifyMAC(keys [][]byte, mac []byte, parts ...string) bool {
-	ok := false
-	for _, key := range keys {
-		if hmac.Equal(mac, macOf(key, parts...)) {
-			ok = true
-		}
-	}
-	return ok
 }
 
 const saltLength = 16
@@ -141,7 +132,7 @@ const saltLength = 16
 //
 // The salt makes a key for this value alone (HMAC-SHA-256), so the nonce of
 // AES-256-GCM may be constant and no number of values is too many for a key.
-func sealValue(keys [][]byte, context string, plain []byte) string {
+func sealValue(keys []*secretKey, context string, plain []byte) string {
 	out := make([]byte, saltLength, saltLength+len(plain)+16)
 	_, _ = rand.Read(out) // never fails (crypto/rand)
 	aead := valueCipher(keys[0], out)
@@ -150,7 +141,7 @@ func sealValue(keys [][]byte, context string, plain []byte) string {
 }
 
 // openValue undoes sealValue with any of keys.
-func openValue(keys [][]byte, context, sealed string) ([]byte, bool) {
+func openValue(keys []*secretKey, context, sealed string) ([]byte, bool) {
 	b, err := strictBase64.DecodeString(sealed)
 	if err != nil || len(b) < saltLength {
 		return nil, false
@@ -164,8 +155,9 @@ func openValue(keys [][]byte, context, sealed string) ([]byte, bool) {
 	return nil, false
 }
 
-func valueCipher(key, salt []byte) cipher.AEAD {
-	block, err := aes.NewCipher(macOf(key, string(salt)))
+func valueCipher(key *secretKey, salt []byte) cipher.AEAD {
+	sum := key.mac(string(salt))
+	block, err := aes.NewCipher(sum[:])
 	if err != nil {
 		panic("handlers: " + err.Error()) // only for keys of a wrong length
 	}

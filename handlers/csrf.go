@@ -13,7 +13,8 @@ import (
 func (s *Server) csrfToken(browser, purpose string) string {
 	b := make([]byte, saltLength, saltLength+32)
 	_, _ = rand.Read(b) // never fails (crypto/rand)
-	b = append(b, macOf(s.keysFor("csrf")[0], string(b), browser, purpose)...)
+	sum := s.keysFor("csrf")[0].mac(string(b), browser, purpose)
+	b = append(b, sum[:]...)
 	return strictBase64.EncodeToString(b)
 }
 

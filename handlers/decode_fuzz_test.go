@@ -31,7 +31,7 @@ func FuzzDecodeBasic(f *testing.F) {
 // A token string works in the one spelling in which it was made, as the one kind
 // it is, and only with a MAC of ours.
 func FuzzTokenSignature(f *testing.F) {
-	strategy := newTokenStrategy([][]byte{[]byte(strings.Repeat("k", 32)), []byte(strings.Repeat("o", 32))}, time.Now)
+	strategy := newTokenStrategy([]*secretKey{newSecretKey([]byte(strings.Repeat("k", 32))), newSecretKey([]byte(strings.Repeat("o", 32)))}, time.Now)
 	made := map[string]string{}
 	for _, prefix := range []string{prefixCode, prefixAccess, prefixRefresh} {
 		body := [bodySize]byte([]byte(strings.Repeat("r", bodySize))) // the same in every worker's process

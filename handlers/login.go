@@ -2,8 +2,10 @@ package handlers
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -139,7 +141,7 @@ func (p *passwordSignIn) newStep(w http.ResponseWriter, r *http.Request, req Sig
 	return step, sealValue(p.keys(), p.s.browser(w, r), b), nil
 }
 
-func (p *passwordSignIn) keys() [][]byte { return p.s.keysFor("sign-in step") }
+func (p *passwordSignIn) keys() []*secretKey { return p.s.keysFor("sign-in step") }
 
 // isLocalPath reports whether path leads to this origin, however a browser reads
 // it.
@@ -357,8 +359,8 @@ func isTyped(v string, limit int) bool {
 func (p *passwordSignIn) start(w http.ResponseWriter, r *http.Request, subject, username string, accounts []account) (*oauthreg.Login, *freshSession) {
 	now := p.s.now().UTC()
 	session := oauthreg.LoginSession{
-		Login:     oauthreg.Login{Subject: subject, SessionID: randomValue(), AuthTime: now, AMR: []string{"pwd"}},
-		Handle:    randomValue(),
+		Login:     oauthreg.Login{Subject: subject, SessionID: newSessionID(now), AuthTime: now, AMR: []string{"pwd"}},
+		Handle:    newSessionHandle(now),
 		CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(p.s.cfg.Sessions.Absolute),
 		UserAgent: userAgent(r),
 	}
@@ -391,6 +393,12 @@ func (p *passwordSignIn) start(w http.ResponseWriter, r *http.Request, subject, 
 		p.s.setAccounts(w, r, others)
 		p.s.setSession(w, session.Handle, username)
 	}}
+}
+
+// newSessionID is a sid. Like the handle of a session it begins with its time, so
+// that sessions begun together lie together in the store's indexes.
+func newSessionID(now time.Time) string {
+	return fmt.Sprintf("%012x", now.UnixMilli()) + rand.Text()
 }
 
 // current is the live session of r's browser, nil when it has none.

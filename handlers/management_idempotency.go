@@ -212,7 +212,7 @@ func (m *management) carryOut(ctx context.Context, e *idempotent, scope, key str
 // process of the server.
 func (m *management) idsFor(scope, key string, body []byte) newIDs {
 	derive := func(parts ...string) string {
-		h := hmac.New(sha256.New, m.s.keysFor("idempotency key")[0])
+		h := hmac.New(sha256.New, m.s.keysFor("idempotency key")[0].bytes)
 		for _, part := range parts {
 			n := sha256.Sum256([]byte(part))
 			h.Write(n[:])

@@ -57,9 +57,9 @@ func TestOpenAPIMethods(t *testing.T) {
 	}
 }
 
-// browserSteps are paths below /oauth that a browser is sent through; they are
-// no API.
-var browserSteps = []string{"/oauth/authorize/answer", "/oauth/authorize/resume"}
+// browserSteps are paths below /oauth that a browser is sent through, or that pages
+// load; they are no API.
+var browserSteps = []string{"/oauth/authorize/answer", "/oauth/authorize/resume", "/oauth/pages.css"}
 
 // mounts are the functions that give a path a handler.
 var mounts = []string{"open", "openAt", "plain", "page", "mount"}

@@ -1,9 +1,7 @@
 package handlers
 
 import (
-	"crypto/sha256"
 	"embed"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -29,11 +27,14 @@ var embeddedTemplates embed.FS
 // The files a renderer is made of. Each page is the layout with its own "title"
 // and "content".
 var (
-	sharedTemplates = []string{"layout.html", "brand.html", "parts.html"}
+	sharedTemplates = []string{layout, "brand.html", "parts.html"}
 	pageTemplates   = []string{"login.html", "accounts.html", "consent.html", "error.html", "message.html", "apps.html"}
 )
 
-const styleSheet = "pages.css"
+const (
+	layout     = "layout.html"
+	styleSheet = "pages.css"
+)
 
 // DefaultRenderer returns the pages that are built in: without scripts, web fonts
 // or anything fetched from elsewhere; in English, German, French, Spanish and
@@ -60,7 +61,9 @@ func DefaultRenderer() Renderer {
 // ([LoginPage], [AccountsPage], [ConsentPage], [ErrorPage], [MessagePage] or [AppsPage]) in
 // .Page, and .T "key" "name" "value" for a text. Styles belong into pages.css:
 // the Content-Security-Policy refuses style attributes, scripts and anything from
-// another origin.
+// another origin. A [Server] whose [Config.Renderer] this is serves pages.css, and
+// layout.html links to it at .Sheet; where .Sheet is empty it writes .Style, the
+// sheet itself, into a style element, as it may do always.
 func NewRenderer(override fs.FS) (Renderer, error) {
 	texts, err := loadCatalogue(override)
 	if err != nil {
@@ -87,11 +90,10 @@ func NewRenderer(override fs.FS) (Renderer, error) {
 		return nil, fmt.Errorf("%s: a style sheet cannot contain </style", styleSheet)
 	}
 	css = strings.ReplaceAll(css, "\r\n", "\n") // as browsers read it, before they hash it
-	sum := sha256.Sum256([]byte(css))
-	t := &templateRenderer{
-		texts: texts, style: template.CSS(css),
-		styleSource: "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'",
-		pages:       map[string]*template.Template{},
+	t := &templateRenderer{texts: texts, style: newPageStyle(css), pages: map[string]*template.Template{}}
+	if override != nil {
+		_, err := fs.Stat(override, layout)
+		t.ownLayout = !errors.Is(err, fs.ErrNotExist)
 	}
 	shared := template.New("")
 	for _, name := range sharedTemplates {
@@ -144,11 +146,11 @@ func checkOverride(override fs.FS) error {
 }
 
 type templateRenderer struct {
-	texts       *catalogue
-	pages       map[string]*template.Template // by file name; never executed
-	baked       sync.Map                      // of *template.Template by bakedPage
-	style       template.CSS
-	styleSource string
+	texts     *catalogue
+	pages     map[string]*template.Template // by file name; never executed
+	baked     sync.Map                      // of *template.Template by bakedPage
+	style     *pageStyle
+	ownLayout bool // the host's, which may have the style sheet in it or link to it
 }
 
 // Login writes the sign-in page.
@@ -189,12 +191,15 @@ func (t *templateRenderer) write(w http.ResponseWriter, r *http.Request, name st
 	text := t.texts.choose(locales, r.Header.Get("Accept-Language"))
 	body := takeBuffer()
 	defer giveBuffer(body)
-	if err := t.render(body, name, text, page); err != nil {
+	sheet := infoOf(r.Context()).sheetOf(t.style)
+	if err := t.render(body, name, text, sheet, page); err != nil {
 		return fmt.Errorf("page: %w", err)
 	}
 	h := w.Header()
 	h.Set("Content-Length", strconv.Itoa(body.Len())) // else net/http sends it in chunks
-	allowStyle(h, t.styleSource)
+	if sheet == "" || t.ownLayout {
+		allowStyle(h, t.style.source)
+	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Language", text.lang)
 	w.WriteHeader(status)
@@ -202,12 +207,12 @@ func (t *templateRenderer) write(w http.ResponseWriter, r *http.Request, name st
 	return nil
 }
 
-func (t *templateRenderer) render(to io.Writer, name string, text words, page any) error {
+func (t *templateRenderer) render(to io.Writer, name string, text words, sheet string, page any) error {
 	ready, err := t.in(text, name)
 	if err != nil {
 		return err
 	}
-	return ready.ExecuteTemplate(to, "layout.html", pageData{words: text, Style: t.style, Page: page})
+	return ready.ExecuteTemplate(to, layout, pageData{words: text, Sheet: sheet, Style: t.style.css, Page: page})
 }
 
 // bakedPage names a page in one language.
@@ -223,10 +228,10 @@ func (t *templateRenderer) in(text words, name string) (*template.Template, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := ready.ExecuteTemplate(io.Discard, "layout.html", pageData{words: text, Style: t.style, Page: samplePages[name]}); err != nil {
+	if err := ready.ExecuteTemplate(io.Discard, layout, pageData{words: text, Style: t.style.css, Page: samplePages[name]}); err != nil {
 		return nil, err
 	}
-	bake(ready, text, t.style)
+	bake(ready, text, t.style.css)
 	made, _ := t.baked.LoadOrStore(key, ready)
 	return made.(*template.Template), nil
 }
@@ -234,7 +239,8 @@ func (t *templateRenderer) in(text words, name string) (*template.Template, erro
 // pageData is the dot of every template. The methods are what templates may ask.
 type pageData struct {
 	words
-	Style template.CSS
+	Sheet string       // where the style sheet is; empty: nowhere, so it goes into the page
+	Style template.CSS // the style sheet
 	Page  any
 }
 

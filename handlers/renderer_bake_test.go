@@ -27,14 +27,14 @@ func fileOf(t testing.TB, page any) string {
 }
 
 // plain renders a page by its template as it was parsed.
-func (t *templateRenderer) plain(tb testing.TB, text words, page any) string {
+func (t *templateRenderer) plain(tb testing.TB, text words, sheet string, page any) string {
 	tb.Helper()
 	tmpl, err := t.pages[fileOf(tb, page)].Clone()
 	if err != nil {
 		tb.Fatal(err)
 	}
 	var b strings.Builder
-	if err := tmpl.ExecuteTemplate(&b, "layout.html", pageData{words: text, Style: t.style, Page: page}); err != nil {
+	if err := tmpl.ExecuteTemplate(&b, "layout.html", pageData{words: text, Sheet: sheet, Style: t.style.css, Page: page}); err != nil {
 		tb.Fatal(err)
 	}
 	return b.String()
@@ -64,12 +64,14 @@ func TestBakedPagesAreThePages(t *testing.T) {
 	for name, page := range everyPage() {
 		for _, r := range []*templateRenderer{own.(*templateRenderer), theirs.(*templateRenderer)} {
 			for _, text := range r.texts.texts {
-				var got strings.Builder
-				if err := r.render(&got, fileOf(t, page), text, page); err != nil {
-					t.Fatalf("%s: %v", name, err)
-				}
-				if want := r.plain(t, text, page); got.String() != want {
-					t.Errorf("%s in %s:\n%s\nwant\n%s", name, text.lang, got.String(), want)
+				for _, sheet := range []string{"", "/oauth/pages.css?v=1"} {
+					var got strings.Builder
+					if err := r.render(&got, fileOf(t, page), text, sheet, page); err != nil {
+						t.Fatalf("%s: %v", name, err)
+					}
+					if want := r.plain(t, text, sheet, page); got.String() != want {
+						t.Errorf("%s in %s:\n%s\nwant\n%s", name, text.lang, got.String(), want)
+					}
 				}
 			}
 		}
@@ -84,7 +86,7 @@ func BenchmarkPages(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				var out strings.Builder
-				if err := r.render(&out, fileOf(b, page), r.texts.texts[0], page); err != nil {
+				if err := r.render(&out, fileOf(b, page), r.texts.texts[0], "/oauth/pages.css?v=1", page); err != nil {
 					b.Fatal(err)
 				}
 			}

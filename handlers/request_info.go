@@ -18,7 +18,11 @@ type requestInfo struct {
 
 	id       [1]string // an array, because that is what a header field is made of
 	endpoint string
+	server   *Server
 	request  *http.Request
+
+	browser           string // the value of its cookie, once it is looked at
+	session, username string // and those of the session cookie
 
 	clientID string           // as it was sent; proven or not
 	client   *oauthreg.Client // once it is known which

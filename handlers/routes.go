@@ -31,6 +31,7 @@ func (s *Server) routes() {
 	if s.signOuter != nil {
 		s.page("/oauth/logout", "logout", s.logout, get, post)
 	}
+	s.styleRoute(get, http.MethodHead)
 	s.plain("/app-logo", "logo", s.appLogo, get, http.MethodHead)
 	s.accountRoutes(s.page)
 	if s.builtin != nil {

@@ -30,6 +30,8 @@ type Server struct {
 	// signOuter is signIn, if it can end sessions; otherwise there is no logout.
 	signOuter SignOuter
 	pages     Renderer
+	sheet     *pageStyle // of pages, at sheetURL; nil when it is not ours to serve
+	sheetURL  string
 	limits    Limiter
 	engine    *engine
 	jwks      *clientKeys
@@ -112,20 +114,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.Serve
 // url is the absolute URL of a path below the issuer.
 func (s *Server) url(path string) string { return s.cfg.Issuer + path }
 
-// keysFor derives one key per configured secret for one purpose, of which there
-// are a few: the first makes, all verify.
-func (s *Server) keysFor(purpose string) [][]byte {
-	if keys, ok := s.derived.Load(purpose); ok {
-		return keys.([][]byte)
-	}
-	out := make([][]byte, len(s.cfg.Secrets))
-	for i, secret := range s.cfg.Secrets {
-		out[i] = oauthreg.DeriveKey(secret, purpose)
-	}
-	s.derived.Store(purpose, out)
-	return out
-}
-
 // endpoint serves one endpoint. It writes the response itself when it succeeds
 // and returns an error, having written nothing, when it does not.
 type endpoint func(w http.ResponseWriter, r *http.Request) error
@@ -134,7 +122,7 @@ type endpoint func(w http.ResponseWriter, r *http.Request) error
 func (s *Server) handle(name string, e endpoint, fail failer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		info := &requestInfo{Context: r.Context(), endpoint: name, id: [1]string{s.newRequestID(r)}}
+		info := &requestInfo{Context: r.Context(), endpoint: name, server: s, id: [1]string{s.newRequestID(r)}}
 		if s.telemetry != nil {
 			defer s.telemetry.start(s, &w, r, info)()
 		}

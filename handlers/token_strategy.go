@@ -52,10 +52,10 @@ type tokenMAC struct {
 	sum  [sha256.Size]byte
 }
 
-func newTokenStrategy(keys [][]byte, now func() time.Time) *tokenStrategy {
+func newTokenStrategy(keys []*secretKey, now func() time.Time) *tokenStrategy {
 	t := &tokenStrategy{now: now}
 	for _, key := range keys {
-		t.macs = append(t.macs, &sync.Pool{New: func() any { return &tokenMAC{hash: hmac.New(sha256.New, key)} }})
+		t.macs = append(t.macs, &sync.Pool{New: func() any { return &tokenMAC{hash: hmac.New(sha256.New, key.bytes)} }})
 	}
 	return t
 }

@@ -60,7 +60,7 @@ func (s *Store) CreateLoginSession(ctx context.Context, l oauthreg.LoginSession)
 	if l.Handle == "" || l.SessionID == "" || l.Subject == "" {
 		return explain(doing, errors.New("the session has no handle, no session id or no subject"))
 	}
-	key := digest(l.Handle)
+	key := rowKey(l.Handle)
 	amr := ""
 	if len(l.AMR) > 0 {
 		list, err := listJSON(l.AMR)
@@ -100,7 +100,7 @@ func (s *Store) LoginSession(ctx context.Context, handle string) (oauthreg.Login
 	if handle == "" {
 		return oauthreg.LoginSession{}, oauthreg.ErrNotFound
 	}
-	found, err := s.loginSessions(ctx, "get sign-in session", "handle = ?", digest(handle))
+	found, err := s.loginSessions(ctx, "get sign-in session", "handle = ?", rowKey(handle))
 	if err != nil {
 		return oauthreg.LoginSession{}, err
 	}
@@ -140,7 +140,7 @@ func (s *Store) TouchLoginSession(ctx context.Context, handle string, seen, idle
 	if handle == "" {
 		return oauthreg.ErrNotFound
 	}
-	key, now, idle := digest(handle), micros(s.now()), expiry(idleExpires)
+	key, now, idle := rowKey(handle), micros(s.now()), expiry(idleExpires)
 	return s.write(ctx, "touch sign-in session", func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, `UPDATE oauthreg_login_sessions SET last_seen_at = ?, idle_expires_at = ?, touches = touches + 1,
 			expires_at = CASE WHEN absolute_expires_at < ? THEN absolute_expires_at ELSE ? END
