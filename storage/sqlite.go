@@ -37,9 +37,12 @@ type sqliteDB struct {
 	writer *writer
 	sql    *statements
 
-	readers *sql.DB        // nil in memory
-	idle    chan *readConn // those that nobody reads with; nil in memory
-	shared  *sync.Mutex    // guards the connection of a database in memory
+	readers *sql.DB       // nil in memory
+	turns   chan struct{} // one for each connection that nobody reads with
+	shared  *sync.Mutex   // guards the connection of a database in memory
+
+	mu   sync.Mutex
+	idle []*readConn // those that nobody reads with
 
 	closing sync.Mutex
 	closed  bool // on closing: the readers are
@@ -104,6 +107,7 @@ func openSQLite(dsn string, stmts *statements) (*sqliteDB, error) {
 
 	toWrite := sqliteURI(path, url.Values{
 		"_busy_timeout": {busyTimeout},
+		"_mutex":        {"no"}, // one goroutine at a time uses a connection
 		"_journal_mode": {"WAL"},
 		"_synchronous":  {"FULL"}, // a commit that was answered survives a power cut
 		"_txlock":       {"immediate"},
@@ -120,6 +124,7 @@ func openSQLite(dsn string, stmts *statements) (*sqliteDB, error) {
 	}
 	r, err := sql.Open(sqliteDriver, sqliteURI(path, url.Values{
 		"_busy_timeout": {busyTimeout},
+		"_mutex":        {"no"}, // one goroutine at a time uses a connection
 		"_query_only":   {"1"},
 	}))
 	if err != nil {
@@ -136,10 +141,11 @@ func openSQLite(dsn string, stmts *statements) (*sqliteDB, error) {
 		writer:  newWriter(w, stmts, nil, newCheckpointer(log)),
 		sql:     stmts,
 		readers: r,
-		idle:    make(chan *readConn, n),
+		turns:   make(chan struct{}, n),
 	}
 	for range n {
-		db.idle <- new(readConn)
+		db.idle = append(db.idle, new(readConn))
+		db.turns <- struct{}{}
 	}
 	// The writer comes first: it is the one that may turn on write-ahead logging.
 	// While another process does that, SQLite does not wait but says "locked".
@@ -213,15 +219,15 @@ func (db *sqliteDB) read(ctx context.Context, fn func(context.Context, conn) err
 }
 
 func (db *sqliteDB) readFile(ctx context.Context, fn func(context.Context, conn) error) (err error) {
-	var r *readConn
 	select {
-	case r = <-db.idle:
+	case _, open := <-db.turns:
+		if !open {
+			return errClosed
+		}
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if r == nil {
-		return errClosed
-	}
+	r := db.takeReader()
 	// The drivers start a goroutine per statement to watch a context that can
 	// end. A local lookup is over before that pays.
 	ctx = context.WithoutCancel(ctx)
@@ -229,7 +235,7 @@ func (db *sqliteDB) readFile(ctx context.Context, fn func(context.Context, conn)
 		if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) {
 			_ = r.disconnect()
 		}
-		db.idle <- r
+		db.giveReader(r)
 	}()
 	if err := r.connect(ctx, db.readers); err != nil {
 		return db.sql.d.classify(err)
@@ -254,7 +260,26 @@ func (db *sqliteDB) close() error {
 	return nil
 }
 
-// closeReaders waits for those who read. Who comes later finds nil.
+// takeReader takes, for whoever has a turn, the connection that was used last: every
+// commit makes SQLite forget what the others have in memory, and the fewer there
+// are in use, the more reads find what one before them loaded.
+func (db *sqliteDB) takeReader() *readConn {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	last := len(db.idle) - 1
+	r := db.idle[last]
+	db.idle = db.idle[:last]
+	return r
+}
+
+func (db *sqliteDB) giveReader(r *readConn) {
+	db.mu.Lock()
+	db.idle = append(db.idle, r)
+	db.mu.Unlock()
+	db.turns <- struct{}{}
+}
+
+// closeReaders waits for those who read. Who comes later gets no turn.
 func (db *sqliteDB) closeReaders() error {
 	db.closing.Lock()
 	defer db.closing.Unlock()
@@ -263,9 +288,10 @@ func (db *sqliteDB) closeReaders() error {
 	}
 	db.closed = true
 	var errs []error
-	for range cap(db.idle) {
-		errs = append(errs, (<-db.idle).disconnect())
+	for range cap(db.turns) {
+		<-db.turns
+		errs = append(errs, db.takeReader().disconnect())
 	}
-	close(db.idle)
+	close(db.turns)
 	return errors.Join(errs...)
 }
