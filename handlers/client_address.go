@@ -17,6 +17,14 @@ const maxForwarded = 32
 // then the last address that is not a trusted proxy's is the client. Whatever
 // stands before it, the client may have written itself.
 func (s *Server) clientAddress(r *http.Request) string {
+	info := infoOf(r.Context())
+	if info.address == "" {
+		info.address = s.addressOf(r)
+	}
+	return info.address
+}
+
+func (s *Server) addressOf(r *http.Request) string {
 	peer, ok := parseAddress(r.RemoteAddr)
 	if !ok {
 		return "unknown"

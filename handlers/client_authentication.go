@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"mime/multipart"
 	"net/http"
 	"net/url"
 	"strings"
@@ -95,6 +96,9 @@ func decodeBasic(value string) (id, secret string, ok bool) {
 // parameters and the client that authenticated: only [Server.byClient] calls it.
 type clientEndpoint func(w http.ResponseWriter, r *http.Request, form url.Values, caller *oauthreg.Client) error
 
+// noFiles says that a request was looked at for files.
+var noFiles = new(multipart.Form)
+
 // byClient puts the first two steps of the pipeline, limits and then who is
 // calling, before an endpoint, which has no other way to its parameters.
 func (s *Server) byClient(e clientEndpoint) endpoint {
@@ -109,7 +113,7 @@ func (s *Server) byClient(e clientEndpoint) endpoint {
 			return err
 		}
 		infoOf(r.Context()).isClient(caller)
-		r.PostForm, r.Form = form, form // what the engine reads
+		r.PostForm, r.Form, r.MultipartForm = form, form, noFiles // what the engine reads
 		return e(w, r, form, caller)
 	}
 }

@@ -195,12 +195,18 @@ var (
 func writeJSON(w http.ResponseWriter, status int, body any) {
 	buf := takeBuffer()
 	defer giveBuffer(buf)
-	if err := json.NewEncoder(buf).Encode(body); err != nil {
-		status = http.StatusInternalServerError
-		buf.Reset()
-		buf.WriteString(`{"error":"server_error"}` + "\n")
+	var b []byte
+	if own, ok := body.(jsonAppender); ok {
+		buf.Write(own.appendJSON(buf.AvailableBuffer()))
+		b = buf.Bytes()
+	} else {
+		if err := json.NewEncoder(buf).Encode(body); err != nil {
+			status = http.StatusInternalServerError
+			buf.Reset()
+			buf.WriteString(`{"error":"server_error"}` + "\n")
+		}
+		b = buf.Bytes()[:buf.Len()-1] // without the line's end
 	}
-	b := buf.Bytes()[:buf.Len()-1] // without the line's end
 	h := w.Header()
 	if len(b) > 2<<10 { // net/http would send it in chunks
 		h.Set("Content-Length", strconv.Itoa(len(b)))

@@ -17,12 +17,33 @@ type introspectionResponse struct {
 	Scope     string `json:"scope,omitempty"`
 	ClientID  string `json:"client_id,omitempty"`
 	Subject   string `json:"sub,omitempty"`
-	Audience  any    `json:"aud,omitempty"`
+	Audience  any    `json:"aud,omitempty"` // a string or a list
 	Issuer    string `json:"iss,omitempty"`
 	TokenType string `json:"token_type,omitempty"`
 	ExpiresAt int64  `json:"exp,omitempty"` // seconds since the epoch
 	IssuedAt  int64  `json:"iat,omitempty"` // seconds since the epoch
 	TokenID   string `json:"jti,omitempty"`
+}
+
+// appendJSON is part of [jsonAppender].
+func (i *introspectionResponse) appendJSON(b []byte) []byte {
+	o := beginObject(b)
+	o.bool("active", i.Active)
+	o.optional("scope", i.Scope)
+	o.optional("client_id", i.ClientID)
+	o.optional("sub", i.Subject)
+	switch aud := i.Audience.(type) {
+	case string:
+		o.optional("aud", aud)
+	case []string:
+		o.list("aud", aud)
+	}
+	o.optional("iss", i.Issuer)
+	o.optional("token_type", i.TokenType)
+	o.number("exp", i.ExpiresAt)
+	o.number("iat", i.IssuedAt)
+	o.optional("jti", i.TokenID)
+	return o.end()
 }
 
 // introspect serves POST /oauth/introspect (RFC 7662).
@@ -56,10 +77,10 @@ func (s *Server) answerIntrospection(w http.ResponseWriter, r *http.Request, tok
 		}
 	}
 	if !known {
-		writeJSON(w, http.StatusOK, introspectionResponse{})
+		writeJSON(w, http.StatusOK, &introspectionResponse{})
 		return nil
 	}
-	resp := introspectionResponse{
+	resp := &introspectionResponse{
 		Active:    true,
 		Scope:     strings.Join(t.request.GetGrantedScopes(), " "),
 		ClientID:  t.request.GetClient().GetID(),

@@ -229,9 +229,7 @@ func wholeSecond(t time.Time) time.Time {
 
 // forget drops what is bound to a code or to another token.
 func (s *Session) forget(kinds ...fosite.TokenType) {
-	for _, k := range kinds {
-		delete(s.Expires, k)
-	}
+	s.Expires = slices.DeleteFunc(s.Expires, func(e TokenEnd) bool { return slices.Contains(kinds, e.Kind) })
 	s.RedirectURI, s.CodeChallenge, s.TokenID = "", "", ""
 }
 

@@ -21,6 +21,7 @@ type requestInfo struct {
 	server   *Server
 	request  *http.Request
 
+	address           string // where it comes from, once that is asked
 	browser           string // the value of its cookie, once it is looked at
 	session, username string // and those of the session cookie
 

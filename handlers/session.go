@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -21,8 +20,8 @@ type Session struct {
 	// PairwiseSubject is what the client knows the user by, when that is not
 	// Subject (OpenID Connect Core §8.1).
 	PairwiseSubject string `json:"pairwise_sub,omitempty"`
-	// Expires is the end of each token, by the engine's token type.
-	Expires map[fosite.TokenType]time.Time `json:"exp,omitempty"`
+	// Expires is the end of each token.
+	Expires []TokenEnd `json:"exp,omitempty"`
 
 	// SessionID, AuthTime, AMR and ACR are those of [oauthreg.Login].
 	SessionID string    `json:"sid,omitempty"`
@@ -54,6 +53,12 @@ type Session struct {
 	ForClient bool `json:"for_client,omitempty"`
 }
 
+// TokenEnd is when a token ends, or a code. Kind is the engine's word for it.
+type TokenEnd struct {
+	Kind fosite.TokenType `json:"kind"`
+	At   time.Time        `json:"at"`
+}
+
 // NewSession returns an empty session; storage needs it to read what the server
 // stored.
 func NewSession() fosite.Session { return new(Session) }
@@ -67,14 +72,24 @@ func newSession(l *oauthreg.Login) *Session {
 
 // SetExpiresAt is part of [fosite.Session].
 func (s *Session) SetExpiresAt(key fosite.TokenType, exp time.Time) {
-	if s.Expires == nil {
-		s.Expires = make(map[fosite.TokenType]time.Time, 2)
+	for i := range s.Expires {
+		if s.Expires[i].Kind == key {
+			s.Expires[i].At = exp
+			return
+		}
 	}
-	s.Expires[key] = exp
+	s.Expires = append(s.Expires, TokenEnd{key, exp})
 }
 
 // GetExpiresAt is part of [fosite.Session]; zero when the session has none.
-func (s *Session) GetExpiresAt(key fosite.TokenType) time.Time { return s.Expires[key] }
+func (s *Session) GetExpiresAt(key fosite.TokenType) time.Time {
+	for _, e := range s.Expires {
+		if e.Kind == key {
+			return e.At
+		}
+	}
+	return time.Time{}
+}
 
 // GetUsername is part of [fosite.Session]; the server keeps none.
 func (s *Session) GetUsername() string { return "" }
@@ -93,7 +108,7 @@ func (s *Session) Clone() fosite.Session {
 		return nil
 	}
 	c := *s
-	c.Expires = maps.Clone(s.Expires)
+	c.Expires = slices.Clone(s.Expires)
 	c.AMR = slices.Clone(s.AMR)
 	c.ClaimsLocales = slices.Clone(s.ClaimsLocales)
 	return &c

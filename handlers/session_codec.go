@@ -56,8 +56,8 @@ func (s *Session) AppendBinary(b []byte) ([]byte, error) {
 	}
 	text(tagSubject, s.Subject)
 	text(tagPairwiseSubject, s.PairwiseSubject)
-	for kind, at := range s.Expires {
-		moment(tagExpires, at, string(kind))
+	for _, e := range s.Expires {
+		moment(tagExpires, e.At, string(e.Kind))
 	}
 	text(tagSessionID, s.SessionID)
 	moment(tagAuthTime, s.AuthTime, "")

@@ -25,8 +25,8 @@ func setAll(t *testing.T, v reflect.Value) {
 			f.Set(reflect.ValueOf(at.Add(time.Duration(i) * time.Hour)))
 		case bool:
 			f.SetBool(true)
-		case map[fosite.TokenType]time.Time:
-			f.Set(reflect.ValueOf(map[fosite.TokenType]time.Time{fosite.AccessToken: at, fosite.RefreshToken: at.Add(time.Hour)}))
+		case []TokenEnd:
+			f.Set(reflect.ValueOf([]TokenEnd{{fosite.AccessToken, at}, {fosite.RefreshToken, at.Add(time.Hour)}}))
 		case *claimsRequest:
 			f.Set(reflect.ValueOf(&claimsRequest{
 				IDToken:  map[string]*claimRequest{"acr": {Essential: true, Values: []json.RawMessage{json.RawMessage(`"a"`)}}},
@@ -74,7 +74,7 @@ func TestSessionCodec(t *testing.T) {
 
 func BenchmarkSessionCodec(b *testing.B) {
 	at := time.Now()
-	s := &Session{Subject: "alice", Expires: map[fosite.TokenType]time.Time{fosite.AccessToken: at}, SessionID: "sid", AuthTime: at, AMR: []string{"pwd"}, GrantedAt: at, RefreshUntil: at}
+	s := &Session{Subject: "alice", Expires: []TokenEnd{{fosite.AccessToken, at}}, SessionID: "sid", AuthTime: at, AMR: []string{"pwd"}, GrantedAt: at, RefreshUntil: at}
 	stored, err := s.AppendBinary(nil)
 	if err != nil {
 		b.Fatal(err)

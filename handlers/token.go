@@ -32,15 +32,33 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request, form url.Values, 
 type tokenResponse struct {
 	AccessToken  string `json:"access_token"`
 	TokenType    string `json:"token_type"`
-	ExpiresIn    any    `json:"expires_in,omitempty"` // seconds
-	IDToken      any    `json:"id_token,omitempty"`
-	RefreshToken any    `json:"refresh_token,omitempty"`
-	Scope        any    `json:"scope"`
+	ExpiresIn    int64  `json:"expires_in,omitempty"` // seconds
+	IDToken      string `json:"id_token,omitempty"`
+	RefreshToken string `json:"refresh_token,omitempty"`
+	Scope        string `json:"scope"`
 }
 
-func newTokenResponse(r fosite.AccessResponder) tokenResponse {
-	return tokenResponse{
-		AccessToken: r.GetAccessToken(), TokenType: r.GetTokenType(), ExpiresIn: r.GetExtra("expires_in"),
-		IDToken: r.GetExtra("id_token"), RefreshToken: r.GetExtra("refresh_token"), Scope: r.GetExtra("scope"),
+func newTokenResponse(r fosite.AccessResponder) *tokenResponse {
+	text := func(name string) string {
+		v, _ := r.GetExtra(name).(string)
+		return v
 	}
+	out := &tokenResponse{
+		AccessToken: r.GetAccessToken(), TokenType: r.GetTokenType(),
+		IDToken: text("id_token"), RefreshToken: text("refresh_token"), Scope: text("scope"),
+	}
+	out.ExpiresIn, _ = r.GetExtra("expires_in").(int64)
+	return out
+}
+
+// appendJSON is part of [jsonAppender].
+func (t *tokenResponse) appendJSON(b []byte) []byte {
+	o := beginObject(b)
+	o.text("access_token", t.AccessToken)
+	o.text("token_type", t.TokenType)
+	o.number("expires_in", t.ExpiresIn)
+	o.optional("id_token", t.IDToken)
+	o.optional("refresh_token", t.RefreshToken)
+	o.text("scope", t.Scope)
+	return o.end()
 }

@@ -310,9 +310,12 @@ func sqliteCode(err error) (int, bool) {
 // classify gives an error of the database the meaning it has for callers. What
 // is not recognized is returned as it is.
 func (d *dialect) classify(err error) error {
+	if err == nil {
+		return nil
+	}
 	var timeout net.Error
 	switch {
-	case err == nil, errors.Is(err, oauthreg.ErrUnavailable), errors.Is(err, context.Canceled):
+	case errors.Is(err, oauthreg.ErrUnavailable), errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, gorm.ErrDuplicatedKey), d.isDuplicate(err):
 		return fmt.Errorf("%w: %w", oauthreg.ErrConflict, err)

@@ -1,0 +1,81 @@
+package handlers
+
+import (
+	"encoding/json"
+	"strconv"
+)
+
+// jsonAppender is an answer that writes itself, as encoding/json would, but without
+// reflection: those of the endpoints that are asked for every token.
+type jsonAppender interface{ appendJSON(b []byte) []byte }
+
+// jsonObject writes the members of an object. A zero number is left out, as
+// omitempty does.
+type jsonObject struct {
+	b     []byte
+	empty bool
+}
+
+func beginObject(b []byte) *jsonObject { return &jsonObject{append(b, '{'), true} }
+
+func (o *jsonObject) end() []byte { return append(o.b, '}') }
+
+// name begins a member. Names are ours, and need no escaping.
+func (o *jsonObject) name(name string) {
+	if !o.empty {
+		o.b = append(o.b, ',')
+	}
+	o.empty = false
+	o.b = append(o.b, '"')
+	o.b = append(o.b, name...)
+	o.b = append(o.b, `":`...)
+}
+
+func (o *jsonObject) text(name, v string) {
+	o.name(name)
+	o.b = appendText(o.b, v)
+}
+
+func (o *jsonObject) optional(name, v string) {
+	if v != "" {
+		o.text(name, v)
+	}
+}
+
+func (o *jsonObject) number(name string, v int64) {
+	if v != 0 {
+		o.name(name)
+		o.b = strconv.AppendInt(o.b, v, 10)
+	}
+}
+
+func (o *jsonObject) bool(name string, v bool) {
+	o.name(name)
+	o.b = strconv.AppendBool(o.b, v)
+}
+
+func (o *jsonObject) list(name string, list []string) {
+	o.name(name)
+	o.b = append(o.b, '[')
+	for i, v := range list {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		o.b = appendText(o.b, v)
+	}
+	o.b = append(o.b, ']')
+}
+
+// appendText writes a JSON string.
+func appendText(b []byte, v string) []byte {
+	for i := range len(v) {
+		switch c := v[i]; {
+		case c < ' ', c > '~', c == '"', c == '\\', c == '<', c == '>', c == '&':
+			quoted, _ := json.Marshal(v) // a string always has a form
+			return append(b, quoted...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, v...)
+	return append(b, '"')
+}
