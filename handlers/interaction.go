@@ -3,7 +3,6 @@ package handlers
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -17,17 +16,17 @@ import (
 )
 
 // pending is what an [oauthreg.Interaction] keeps of an authorization request
-// while a person signs in and decides.
+// while a person signs in and decides, in the form of pending_codec.go.
 type pending struct {
-	Params authorizeParams `json:"params"`
+	Params authorizeParams
 	// SignedIn says that the browser was sent to sign in and came back: then
 	// prompt=login and prompt=select_account are satisfied by a sign-in since.
-	SignedIn bool `json:"signed_in,omitempty"`
+	SignedIn bool
 	// AuthTime, AMR and ACR are how the user who has to decide proved who they
 	// are, for a decision that does not come from their browser.
-	AuthTime time.Time `json:"auth_time,omitzero"`
-	AMR      []string  `json:"amr,omitempty"`
-	ACR      string    `json:"acr,omitempty"`
+	AuthTime time.Time
+	AMR      []string
+	ACR      string
 }
 
 // interaction is a pending request together with what it is stored as.
@@ -101,7 +100,7 @@ func (s *Server) interactionOf(ctx context.Context, handle, browser string) (*in
 	}
 	in := &interaction{Interaction: stored}
 	in.Handle, in.Browser = handle, browser
-	if err := json.Unmarshal(stored.Request, &in.pending); err != nil {
+	if err := in.readBinary(stored.Request); err != nil {
 		return nil, nil, serverError(err)
 	}
 	client, err := s.interactingClient(ctx, in)
@@ -170,9 +169,11 @@ func (s *Server) advanceAs(w http.ResponseWriter, r *http.Request, client *oauth
 		return s.beginSignIn(w, r, s.signInRequest(client, p, in, need))
 	}
 	infoOf(r.Context()).subject = login.Subject
-	consent, err := s.consentState(r.Context(), client, login, p)
-	if err != nil {
-		return err
+	consent := consentState{needed: true} // whatever was granted before
+	if !p.prompts("consent") {
+		if consent, err = s.consentState(r.Context(), client, login, p); err != nil {
+			return err
+		}
 	}
 	if consent.needed {
 		if p.prompts("none") {
@@ -348,7 +349,7 @@ func (in *interaction) decider(login *oauthreg.Login) {
 		in.Subject, in.SessionID = login.Subject, login.SessionID
 		in.AuthTime, in.AMR, in.ACR = login.AuthTime, login.AMR, login.ACR
 	}
-	b, err := json.Marshal(in.pending)
+	b, err := in.appendBinary(make([]byte, 0, 512))
 	if err != nil {
 		panic("handlers: a pending request is plain data: " + err.Error())
 	}
@@ -363,7 +364,7 @@ type consentState struct {
 }
 
 // consentState looks up what the user allowed before. First-party clients do not
-// ask; prompt=consent always asks.
+// ask.
 func (s *Server) consentState(ctx context.Context, client *oauthreg.Client, login *oauthreg.Login, p *authorizeParams) (consentState, error) {
 	c, err := s.store.Consent(ctx, client.ID, login.Subject)
 	if err != nil && !errors.Is(err, oauthreg.ErrNotFound) {
@@ -371,8 +372,6 @@ func (s *Server) consentState(ctx context.Context, client *oauthreg.Client, logi
 	}
 	state := consentState{granted: c}
 	switch {
-	case p.prompts("consent"):
-		state.needed = true
 	case client.FirstParty:
 	case err != nil:
 		state.needed = true

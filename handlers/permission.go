@@ -17,34 +17,34 @@ import (
 // endpoints enforce by it and an explanation can be given by it.
 
 // authorizeParams is an authorization request (RFC 6749 §4.1.1 and its
-// extensions), parsed and free of syntax errors. It is stored as JSON while a
-// person signs in and decides.
+// extensions), parsed and free of syntax errors. It is stored, see pending_codec.go,
+// while a person signs in and decides.
 type authorizeParams struct {
-	ClientID string `json:"client_id"`
+	ClientID string
 	// RedirectURI is the parameter as sent; RedirectTo is where answers go: the
 	// same, or the one registered URI when the parameter was left out.
-	RedirectURI   string   `json:"redirect_uri,omitempty"`
-	RedirectTo    string   `json:"redirect_to"`
-	ResponseType  string   `json:"response_type"`
-	ResponseMode  string   `json:"response_mode,omitempty"`
-	State         string   `json:"state,omitempty"`
-	Scopes        []string `json:"scope,omitempty"`
-	Resources     []string `json:"resource,omitempty"`
-	Nonce         string   `json:"nonce,omitempty"`
-	CodeChallenge string   `json:"code_challenge,omitempty"`
-	Prompt        []string `json:"prompt,omitempty"`
-	MaxAge        *int64   `json:"max_age,omitempty"`
-	ACRValues     []string `json:"acr_values,omitempty"`
-	LoginHint     string   `json:"login_hint,omitempty"`
-	UILocales     []string `json:"ui_locales,omitempty"`
-	Display       string   `json:"display,omitempty"`
-	ClaimsLocales []string `json:"claims_locales,omitempty"`
+	RedirectURI   string
+	RedirectTo    string
+	ResponseType  string
+	ResponseMode  string
+	State         string
+	Scopes        []string
+	Resources     []string
+	Nonce         string
+	CodeChallenge string
+	Prompt        []string
+	MaxAge        *int64
+	ACRValues     []string
+	LoginHint     string
+	UILocales     []string
+	Display       string
+	ClaimsLocales []string
 
-	Claims *claimsRequest `json:"claims,omitempty"`
+	Claims *claimsRequest
 	// IDTokenHint is the parameter as sent; HintSubject is who it turned out to
 	// name, as the client knows them.
-	IDTokenHint string `json:"-"`
-	HintSubject string `json:"hint_subject,omitempty"`
+	IDTokenHint string
+	HintSubject string
 }
 
 func (p *authorizeParams) prompts(v string) bool { return slices.Contains(p.Prompt, v) }

@@ -1,19 +1,13 @@
 package handlers
 
 import (
-	"encoding/binary"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"time"
 
 	"github.com/ory/fosite"
 )
 
-// A session is stored as a version, then its members that are not zero: each a
-// tag, the length of its value, and the value. A tag, once given, keeps its
-// meaning; a reader passes over tags it does not know. Times are nanoseconds
-// since 1970 UTC.
+// sessionVersion is that of the stored form; see [tagWriter]. A tag, once given,
+// keeps its meaning.
 const sessionVersion = 1
 
 const (
@@ -37,86 +31,39 @@ const (
 
 // AppendBinary is part of [encoding.BinaryAppender]: the form that stores keep.
 func (s *Session) AppendBinary(b []byte) ([]byte, error) {
-	b = append(b, sessionVersion)
-	item := func(tag byte, v string) {
-		b = binary.AppendUvarint(append(b, tag), uint64(len(v)))
-		b = append(b, v...)
-	}
-	text := func(tag byte, v string) {
-		if v != "" {
-			item(tag, v)
-		}
-	}
-	moment := func(tag byte, t time.Time, name string) {
-		if !t.IsZero() {
-			b = binary.AppendUvarint(append(b, tag), uint64(8+len(name)))
-			b = binary.BigEndian.AppendUint64(b, uint64(t.UnixNano()))
-			b = append(b, name...)
-		}
-	}
-	text(tagSubject, s.Subject)
-	text(tagPairwiseSubject, s.PairwiseSubject)
+	w := tagWriter{append(b, sessionVersion)}
+	w.text(tagSubject, s.Subject)
+	w.text(tagPairwiseSubject, s.PairwiseSubject)
 	for _, e := range s.Expires {
-		moment(tagExpires, e.At, string(e.Kind))
+		w.moment(tagExpires, e.At, string(e.Kind))
 	}
-	text(tagSessionID, s.SessionID)
-	moment(tagAuthTime, s.AuthTime, "")
-	for _, v := range s.AMR {
-		item(tagAMR, v)
+	w.text(tagSessionID, s.SessionID)
+	w.moment(tagAuthTime, s.AuthTime, "")
+	w.list(tagAMR, s.AMR)
+	w.text(tagACR, s.ACR)
+	w.text(tagRedirectURI, s.RedirectURI)
+	w.text(tagCodeChallenge, s.CodeChallenge)
+	w.text(tagNonce, s.Nonce)
+	if err := w.claims(tagClaims, s.Claims); err != nil {
+		return nil, err
 	}
-	text(tagACR, s.ACR)
-	text(tagRedirectURI, s.RedirectURI)
-	text(tagCodeChallenge, s.CodeChallenge)
-	text(tagNonce, s.Nonce)
-	if s.Claims != nil {
-		claims, err := json.Marshal(s.Claims)
-		if err != nil {
-			return nil, fmt.Errorf("encode claims parameter: %w", err)
-		}
-		text(tagClaims, string(claims))
-	}
-	for _, v := range s.ClaimsLocales {
-		item(tagClaimsLocales, v)
-	}
-	moment(tagGrantedAt, s.GrantedAt, "")
-	moment(tagRefreshUntil, s.RefreshUntil, "")
-	text(tagTokenID, s.TokenID)
+	w.list(tagClaimsLocales, s.ClaimsLocales)
+	w.moment(tagGrantedAt, s.GrantedAt, "")
+	w.moment(tagRefreshUntil, s.RefreshUntil, "")
+	w.text(tagTokenID, s.TokenID)
 	if s.ForClient {
-		text(tagForClient, "1")
+		w.text(tagForClient, "1")
 	}
-	return b, nil
+	return w.b, nil
 }
-
-var errSessionForm = errors.New("the stored session is not one of this program")
 
 // UnmarshalBinary is part of [encoding.BinaryUnmarshaler]. It replaces all of s.
 func (s *Session) UnmarshalBinary(b []byte) error {
-	if len(b) == 0 || b[0] != sessionVersion {
-		return errSessionForm
-	}
 	*s = Session{}
-	for b = b[1:]; len(b) > 0; {
-		tag := b[0]
-		size, n := binary.Uvarint(b[1:])
-		if n <= 0 || size > uint64(len(b)-1-n) {
-			return errSessionForm
-		}
-		v := b[1+n : 1+n+int(size)]
-		b = b[1+n+int(size):]
-		if err := s.set(tag, v); err != nil {
-			return err
-		}
-	}
-	return nil
+	return eachTag(b, sessionVersion, s.set)
 }
 
 func (s *Session) set(tag byte, v []byte) error {
-	moment := func() (time.Time, error) {
-		if len(v) < 8 {
-			return time.Time{}, errSessionForm
-		}
-		return time.Unix(0, int64(binary.BigEndian.Uint64(v))).UTC(), nil
-	}
 	var err error
 	switch tag {
 	case tagSubject:
@@ -124,7 +71,7 @@ func (s *Session) set(tag byte, v []byte) error {
 	case tagPairwiseSubject:
 		s.PairwiseSubject = string(v)
 	case tagExpires:
-		at, err := moment()
+		at, err := tagMoment(v)
 		if err != nil {
 			return err
 		}
@@ -132,7 +79,7 @@ func (s *Session) set(tag byte, v []byte) error {
 	case tagSessionID:
 		s.SessionID = string(v)
 	case tagAuthTime:
-		s.AuthTime, err = moment()
+		s.AuthTime, err = tagMoment(v)
 	case tagAMR:
 		s.AMR = append(s.AMR, string(v))
 	case tagACR:
@@ -148,9 +95,9 @@ func (s *Session) set(tag byte, v []byte) error {
 	case tagClaimsLocales:
 		s.ClaimsLocales = append(s.ClaimsLocales, string(v))
 	case tagGrantedAt:
-		s.GrantedAt, err = moment()
+		s.GrantedAt, err = tagMoment(v)
 	case tagRefreshUntil:
-		s.RefreshUntil, err = moment()
+		s.RefreshUntil, err = tagMoment(v)
 	case tagTokenID:
 		s.TokenID = string(v)
 	case tagForClient:

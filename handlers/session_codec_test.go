@@ -32,6 +32,10 @@ func setAll(t *testing.T, v reflect.Value) {
 				IDToken:  map[string]*claimRequest{"acr": {Essential: true, Values: []json.RawMessage{json.RawMessage(`"a"`)}}},
 				Userinfo: map[string]*claimRequest{"name": nil},
 			}))
+		case *int64:
+			f.Set(reflect.ValueOf(new(int64)))
+		case authorizeParams:
+			setAll(t, f)
 		default:
 			t.Fatalf("%s has a type this test does not know", name)
 		}
@@ -69,6 +73,38 @@ func TestSessionCodec(t *testing.T) {
 	got := new(Session)
 	if err := got.UnmarshalBinary(append(b, 200, 2, 'x', 'y')); err != nil || !reflect.DeepEqual(got, full) {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestPendingCodec(t *testing.T) {
+	full := new(pending)
+	setAll(t, reflect.ValueOf(full).Elem())
+	full.Params.IDTokenHint = "" // is not kept
+	for name, want := range map[string]*pending{"full": full, "empty": {}} {
+		b, err := want.appendBinary(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := &pending{ACR: "something else", AMR: []string{"x"}}
+		if err := got.readBinary(b); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s:\ngot  %+v\nwant %+v", name, got, want)
+		}
+		for n := range b {
+			_ = new(pending).readBinary(b[:n]) // must not panic
+		}
+		if err := got.readBinary(append(b, 200, 1, 'x')); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s, and a tag of a later program: got %+v, %v", name, got, err)
+		}
+		b[0]++
+		if new(pending).readBinary(b) == nil {
+			t.Error("another version is accepted")
+		}
+	}
+	if new(pending).readBinary(nil) == nil {
+		t.Error("nothing is accepted")
 	}
 }
 

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -179,7 +178,7 @@ func assignOne(to any, v driver.Value) error {
 			*to = []byte(v)
 			return nil
 		case []byte:
-			*to = bytes.Clone(v) // the driver's own, until the next row
+			*to = v // both drivers copy it out of SQLite's memory
 			return nil
 		}
 	case *int64:
@@ -193,9 +192,6 @@ func assignOne(to any, v driver.Value) error {
 			return nil
 		}
 	case *any:
-		if b, ok := v.([]byte); ok {
-			v = bytes.Clone(b)
-		}
 		*to = v
 		return nil
 	case sql.Scanner:
