@@ -103,8 +103,9 @@ func newEnv(t testing.TB, opts envOptions) *env {
 		if len(have) == 0 {
 			add = slices.Clone(testKeys())
 			for i := range add {
-				add[i].CreatedAt = e.clock.Now()
-				add[i].ActiveAt = e.clock.Now()
+				// The ring's clock has milliseconds: a key of this one would be still to come.
+				add[i].CreatedAt = e.clock.Now().Add(-time.Millisecond)
+				add[i].ActiveAt = add[i].CreatedAt
 			}
 		}
 		return add, nil, nil
