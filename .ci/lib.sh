@@ -16,6 +16,8 @@ stage() {
   fi
   printf 'FAIL  %4ds\n' $((SECONDS - began))
   grep -vE '^=== (RUN|PAUSE|CONT|NAME) |^ *--- (PASS|SKIP): ' "$log" | tail -n 200 || true
+  echo 'failed:'
+  grep -E '^ *--- FAIL: ' "$log" | head -n 40 || true # which the last lines may not name
   exit 1
 }
 
