@@ -29,7 +29,7 @@ func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, 
 	expires := q.expiresAt(fosite.AccessToken, time.Time{})
 
 	if isClientCredentials(r) {
-		return s.do(ctx, doing, func(ctx context.Context, c conn) error {
+		return s.doOne(ctx, doing, func(ctx context.Context, c conn) error {
 			n, err := c.exec(ctx, `INSERT INTO oauthreg_access_tokens
 				(signature, grant_id, client_id, incarnation, request, created_at, expires_at)
 				SELECT ?, ?, c.id, c.incarnation, ?, ?, ? FROM oauthreg_clients c WHERE c.id = ? AND c.suspended_at IS NULL`,
@@ -109,7 +109,7 @@ func (s *Store) DeleteAccessTokenSession(ctx context.Context, signature string) 
 		return nil
 	}
 	key := rowKey(signature)
-	return s.do(ctx, "delete access token", func(ctx context.Context, c conn) error {
+	return s.doOne(ctx, "delete access token", func(ctx context.Context, c conn) error {
 		_, err := c.exec(ctx, "DELETE FROM oauthreg_access_tokens WHERE signature = ?", key)
 		return err
 	})

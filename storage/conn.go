@@ -23,6 +23,11 @@ type backend interface {
 	// outcome is waited for, but on a server ctx ends its statements and with
 	// them the transaction.
 	write(ctx context.Context, fn func(context.Context, conn) error) error
+	// writeOne is write for an fn that runs one statement, which may be run again
+	// when nobody knows whether it was made: then it has no effect, or meets the row
+	// that it made itself, by a key that nobody else makes. On a server it needs no
+	// transaction around it, which is two thirds of the way there and back.
+	writeOne(ctx context.Context, fn func(context.Context, conn) error) error
 	close() error
 }
 

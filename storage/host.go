@@ -38,6 +38,10 @@ func (h *hostDB) write(ctx context.Context, fn func(context.Context, conn) error
 	return retry(ctx, h.sql, h.sql.d.isPassing, func() error { return h.attempt(ctx, fn) })
 }
 
+func (h *hostDB) writeOne(ctx context.Context, fn func(context.Context, conn) error) error {
+	return h.write(ctx, fn)
+}
+
 // How often and how patiently what met contention, or a write whose connection
 // broke, is run again.
 const (
@@ -194,6 +198,10 @@ func (h *hostTx) write(ctx context.Context, fn func(context.Context, conn) error
 	done = true
 	_, err := c.exec(ctx, "RELEASE SAVEPOINT oauthreg_write")
 	return err
+}
+
+func (h *hostTx) writeOne(ctx context.Context, fn func(context.Context, conn) error) error {
+	return h.write(ctx, fn)
 }
 
 func (h *hostTx) close() error { return nil }

@@ -32,7 +32,7 @@ func (s *Store) CreateInteraction(ctx context.Context, i oauthreg.Interaction) e
 	if i.CreatedAt.IsZero() {
 		i.CreatedAt = s.now()
 	}
-	return s.write(ctx, doing, func(ctx context.Context, c conn) error {
+	return s.writeOne(ctx, doing, func(ctx context.Context, c conn) error {
 		_, err := c.exec(ctx, `INSERT INTO oauthreg_interactions
 			(handle, browser, client_id, subject, session_id, request, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 			key, browser, i.ClientID, subject, i.SessionID, sealed, micros(i.CreatedAt), expiry(i.ExpiresAt))

@@ -141,7 +141,7 @@ func (s *Store) TouchLoginSession(ctx context.Context, handle string, seen, idle
 		return oauthreg.ErrNotFound
 	}
 	key, now, idle := rowKey(handle), micros(s.now()), expiry(idleExpires)
-	return s.write(ctx, "touch sign-in session", func(ctx context.Context, c conn) error {
+	return s.writeOne(ctx, "touch sign-in session", func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, `UPDATE oauthreg_login_sessions SET last_seen_at = ?, idle_expires_at = ?, touches = touches + 1,
 			expires_at = CASE WHEN absolute_expires_at < ? THEN absolute_expires_at ELSE ? END
 			WHERE handle = ? AND expires_at > ?`, micros(seen), idle, idle, idle, key, now)

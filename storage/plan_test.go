@@ -43,6 +43,10 @@ func (r *recording) write(ctx context.Context, fn func(context.Context, conn) er
 	return r.backend.write(ctx, r.wrap(fn))
 }
 
+func (r *recording) writeOne(ctx context.Context, fn func(context.Context, conn) error) error {
+	return r.backend.writeOne(ctx, r.wrap(fn))
+}
+
 func (p recordingPool) note(query string, args []any) {
 	p.r.mu.Lock()
 	defer p.r.mu.Unlock()

@@ -132,7 +132,7 @@ func (s *Store) DeleteRefreshTokenSession(ctx context.Context, signature string)
 		return nil
 	}
 	key := rowKey(signature)
-	return s.do(ctx, "delete refresh token", func(ctx context.Context, c conn) error {
+	return s.doOne(ctx, "delete refresh token", func(ctx context.Context, c conn) error {
 		_, err := c.exec(ctx, "DELETE FROM oauthreg_refresh_tokens WHERE signature = ?", key)
 		return err
 	})

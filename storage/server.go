@@ -116,6 +116,34 @@ func (p *serverDB) attempt(ctx context.Context, fn func(context.Context, conn) e
 	return nil
 }
 
+func (p *serverDB) writeOne(ctx context.Context, fn func(context.Context, conn) error) error {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.closed {
+		return errClosed
+	}
+	made := false // perhaps: an attempt ended without a verdict
+	return retry(ctx, p.sql, p.sql.d.isPassing, func() error {
+		err := p.attemptOne(ctx, fn)
+		if made && errors.Is(err, oauthreg.ErrConflict) {
+			return nil
+		}
+		made = made || errors.Is(err, oauthreg.ErrUnavailable) && !p.sql.d.isContention(err)
+		return err
+	})
+}
+
+func (p *serverDB) attemptOne(ctx context.Context, fn func(context.Context, conn) error) error {
+	cn, err := p.db.Conn(ctx)
+	if err != nil {
+		return p.sql.d.classify(err)
+	}
+	defer cn.Close()
+	err = fn(ctx, conn{pool: cn, sql: p.sql})
+	p.drop(cn, err)
+	return err
+}
+
 // drop gives a connection up on which something failed that another may be
 // spared: it is broken, or its server has become a read-only one.
 func (p *serverDB) drop(cn *sql.Conn, err error) {

@@ -313,6 +313,42 @@ func TestBrokenConnections(t *testing.T) {
 	})
 }
 
+// A single statement whose connection breaks is run again, whether it was made or
+// not: the row that it made is there once, and is no conflict. Another's is one.
+func TestBrokenConnectionsOfOneStatement(t *testing.T) {
+	eachServer(t, func(t *testing.T, kind string) {
+		dsn := place(t, kind)
+		s := openPath(t, dsn, testConfig(newClock()))
+		db := admin(t, kind, dsn)
+		for name, before := range map[string]bool{"before": true, "after": false} {
+			n := 0
+			must(t, s.db.writeOne(t.Context(), func(ctx context.Context, c conn) error {
+				n++
+				if n == 1 && before {
+					kill(t, db, kind, ctx, c)
+				}
+				if err := addCounter(name)(ctx, c); err != nil {
+					return err
+				}
+				if n == 1 && !before { // its answer is lost
+					kill(t, db, kind, ctx, c)
+					_, err := c.exec(ctx, "SELECT 1")
+					return err
+				}
+				return nil
+			}))
+			if n != 2 {
+				t.Errorf("%s: got %d attempts, want 2", name, n)
+			}
+		}
+		if got := added(t, s); got != 2 {
+			t.Errorf("got %d rows, want 2", got)
+		}
+		wantErr(t, s.db.writeOne(t.Context(), addCounter("after")), oauthreg.ErrConflict)
+		must(t, s.Ping(t.Context()))
+	})
+}
+
 // The caller's context ends a wait for another's lock, and nothing is written.
 func TestContextEndsWait(t *testing.T) {
 	eachServer(t, func(t *testing.T, kind string) {

@@ -247,6 +247,10 @@ func (db *sqliteDB) write(ctx context.Context, fn func(context.Context, conn) er
 	return db.writer.write(ctx, fn)
 }
 
+func (db *sqliteDB) writeOne(ctx context.Context, fn func(context.Context, conn) error) error {
+	return db.writer.write(ctx, fn)
+}
+
 func (db *sqliteDB) close() error {
 	var errs []error
 	if db.readers != nil {

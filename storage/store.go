@@ -298,9 +298,10 @@ func (s *Store) WithTx(tx *gorm.DB) *Store {
 // failed is the database of a store that cannot work.
 type failed struct{ err error }
 
-func (f failed) read(context.Context, func(context.Context, conn) error) error  { return f.err }
-func (f failed) write(context.Context, func(context.Context, conn) error) error { return f.err }
-func (f failed) close() error                                                   { return nil }
+func (f failed) read(context.Context, func(context.Context, conn) error) error     { return f.err }
+func (f failed) write(context.Context, func(context.Context, conn) error) error    { return f.err }
+func (f failed) writeOne(context.Context, func(context.Context, conn) error) error { return f.err }
+func (f failed) close() error                                                      { return nil }
 
 // Ping returns nil when the database answers, and [oauthreg.ErrUnavailable]
 // when it does not. It does not look whether the tables are there.
@@ -329,10 +330,19 @@ func (s *Store) read(ctx context.Context, doing string, fn func(context.Context,
 
 // write runs fn in a transaction; see backend.write.
 func (s *Store) write(ctx context.Context, doing string, fn func(context.Context, conn) error) error {
+	return s.observed(ctx, doing, fn, s.db.write)
+}
+
+// writeOne is write for one statement; see [backend].
+func (s *Store) writeOne(ctx context.Context, doing string, fn func(context.Context, conn) error) error {
+	return s.observed(ctx, doing, fn, s.db.writeOne)
+}
+
+func (s *Store) observed(ctx context.Context, doing string, fn func(context.Context, conn) error, write func(context.Context, func(context.Context, conn) error) error) error {
 	if t := s.sql.telemetry; t != nil {
-		return explain(doing, t.observe(ctx, doing, func(ctx context.Context) error { return s.db.write(ctx, fn) }))
+		return explain(doing, t.observe(ctx, doing, func(ctx context.Context) error { return write(ctx, fn) }))
 	}
-	return explain(doing, s.db.write(ctx, fn))
+	return explain(doing, write(ctx, fn))
 }
 
 // explain says what failed, but leaves alone what is an answer, not a failure.

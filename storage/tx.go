@@ -142,10 +142,23 @@ func (s *Store) Rollback(ctx context.Context) error {
 
 // do runs a write at once, or leaves it to the transaction in ctx.
 func (s *Store) do(ctx context.Context, doing string, fn func(context.Context, conn) error) error {
-	l, ok := ctx.Value(levelKey{s}).(*level)
-	if !ok {
+	if !s.waits(ctx) {
 		return s.write(ctx, doing, fn)
 	}
+	return s.collect(ctx, doing, fn)
+}
+
+// doOne is do for one statement; see [backend].
+func (s *Store) doOne(ctx context.Context, doing string, fn func(context.Context, conn) error) error {
+	if !s.waits(ctx) {
+		return s.writeOne(ctx, doing, fn)
+	}
+	return s.collect(ctx, doing, fn)
+}
+
+// collect leaves a write to the transaction in ctx.
+func (s *Store) collect(ctx context.Context, doing string, fn func(context.Context, conn) error) error {
+	l := ctx.Value(levelKey{s}).(*level)
 	u := l.unit
 	u.mu.Lock()
 	defer u.mu.Unlock()
