@@ -1,9 +1,13 @@
 package storage
 
 import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -29,6 +33,91 @@ func openPostgres(dsn string, stmts *statements) (*serverDB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.isolation = stmts.d.isolation
+	db.begin = func(ctx context.Context, cn *sql.Conn) (serverTx, error) {
+		return &postgresTx{ctx: ctx, cn: cn}, nil
+	}
 	return db, nil
+}
+
+// postgresTx is a transaction that begins together with its first statement, which
+// saves a way to the server and back. database/sql knows nothing of it; the driver
+// does, and gives a connection up whose transaction was not ended.
+type postgresTx struct {
+	ctx   context.Context
+	cn    *sql.Conn
+	begun bool
+}
+
+const beginPostgres = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+// driver calls fn with the driver's connection.
+func (tx *postgresTx) driver(fn func(*pgx.Conn) error) error {
+	return tx.cn.Raw(func(c any) error { return fn(c.(*stdlib.Conn).Conn()) })
+}
+
+// ExecContext is part of [pool].
+func (tx *postgresTx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if tx.begun {
+		return tx.cn.ExecContext(ctx, query, args...)
+	}
+	tx.begun = true
+	var done pgconn.CommandTag
+	err := tx.driver(func(c *pgx.Conn) error {
+		var both pgx.Batch
+		both.Queue(beginPostgres)
+		both.Queue(query, args...)
+		results := c.SendBatch(ctx, &both)
+		_, err := results.Exec()
+		if err == nil {
+			done, err = results.Exec()
+		}
+		if cerr := results.Close(); err == nil {
+			err = cerr
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return driver.RowsAffected(done.RowsAffected()), nil
+}
+
+// QueryContext is part of [pool].
+func (tx *postgresTx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if !tx.begun {
+		tx.begun = true
+		if _, err := tx.cn.ExecContext(ctx, beginPostgres); err != nil {
+			return nil, err
+		}
+	}
+	return tx.cn.QueryContext(ctx, query, args...)
+}
+
+// Commit is part of [serverTx].
+func (tx *postgresTx) Commit() error {
+	if !tx.begun {
+		return nil
+	}
+	return tx.driver(func(c *pgx.Conn) error {
+		done, err := c.Exec(tx.ctx, "COMMIT")
+		if err == nil && done.String() == "ROLLBACK" { // a statement had failed
+			return pgx.ErrTxCommitRollback
+		}
+		return err
+	})
+}
+
+// Rollback is part of [serverTx]. A connection on which it fails is given up.
+func (tx *postgresTx) Rollback() error {
+	if !tx.begun {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tx.ctx), commitTimeout)
+	defer cancel()
+	return tx.driver(func(c *pgx.Conn) error {
+		if _, err := c.Exec(ctx, "ROLLBACK"); err != nil {
+			return driver.ErrBadConn
+		}
+		return nil
+	})
 }

@@ -35,13 +35,26 @@ const (
 
 // serverDB is a database server that we connected to.
 type serverDB struct {
-	db        *sql.DB
-	sql       *statements
-	isolation sql.IsolationLevel // of transactions; zero: that of the sessions
+	db  *sql.DB
+	sql *statements
+	// begin begins a transaction on a connection that nobody else has.
+	begin func(ctx context.Context, cn *sql.Conn) (serverTx, error)
 
 	mu     sync.RWMutex // held for reading while a transaction runs
 	closed bool
 }
+
+// serverTx is a transaction on a server. The context in which it began must last
+// until its end.
+type serverTx interface {
+	pool
+	Commit() error
+	Rollback() error
+}
+
+// beginSQL begins a transaction by means of database/sql, in the isolation of the
+// session.
+func beginSQL(ctx context.Context, cn *sql.Conn) (serverTx, error) { return cn.BeginTx(ctx, nil) }
 
 // openServer sets the pool up and connects once. What it says of a failure names
 // the server, and has no password.
@@ -60,7 +73,7 @@ func openServer(connector driver.Connector, maxConns int, stmts *statements, whe
 		}
 		return nil, fmt.Errorf("storage: connect to %s: %w", where, err)
 	}
-	return &serverDB{db: db, sql: stmts}, nil
+	return &serverDB{db: db, sql: stmts, begin: beginSQL}, nil
 }
 
 func (p *serverDB) read(ctx context.Context, fn func(context.Context, conn) error) error {
@@ -88,7 +101,7 @@ func (p *serverDB) attempt(ctx context.Context, fn func(context.Context, conn) e
 	// statements and the wait for them, but never a commit.
 	txctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	tx, err := cn.BeginTx(txctx, &sql.TxOptions{Isolation: p.isolation})
+	tx, err := p.begin(txctx, cn)
 	if err != nil {
 		p.drop(cn, err)
 		return p.sql.d.classify(err)
