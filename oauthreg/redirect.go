@@ -309,6 +309,9 @@ func isLoopbackHost(host string) bool {
 	return host == "localhost" || host == "127.0.0.1" || host == "[::1]"
 }
 
+// pathDelimiters decodes what some read as a delimiter of path segments.
+var pathDelimiters = strings.NewReplacer("%2e", ".", "%2E", ".", "%2f", "/", "%2F", "/", "%3b", ";", "%3B", ";")
+
 // checkPath refuses what some server or proxy reads as a way up: dot segments,
 // plain or encoded, with path parameters, or behind an encoded slash.
 func checkPath(path string) error {
@@ -320,8 +323,7 @@ func checkPath(path string) error {
 			}
 		}
 	}
-	decoded := strings.NewReplacer("%2e", ".", "%2E", ".", "%2f", "/", "%2F", "/", "%3b", ";", "%3B", ";").Replace(path)
-	for _, segment := range strings.Split(decoded, "/") {
+	for segment := range strings.SplitSeq(pathDelimiters.Replace(path), "/") {
 		segment, _, _ = strings.Cut(segment, ";")
 		if segment == "." || segment == ".." {
 			return errors.New("must not contain dot segments")

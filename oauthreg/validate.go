@@ -243,6 +243,9 @@ func (v *validator) identity(c *Client) {
 	}
 }
 
+// lineBreaks are what a description may have of control characters.
+var lineBreaks = strings.NewReplacer("\n", "", "\r", "", "\t", "")
+
 // validClientID reports whether id may be a client_id: unreserved characters
 // (RFC 3986 §2.3), or the URL of a client metadata document.
 func validClientID(id string) bool {
@@ -275,7 +278,7 @@ func (v *validator) texts(c *Client) {
 	if len(c.Description) > maxDescription {
 		v.addf("description", c.Description, "must be at most %d bytes", maxDescription)
 	}
-	if !printable(strings.NewReplacer("\n", "", "\r", "", "\t", "").Replace(c.Description)) {
+	if !printable(lineBreaks.Replace(c.Description)) {
 		v.add("description", c.Description, "must not contain control characters")
 	}
 
