@@ -301,10 +301,36 @@ func (pageData) Link(uri string) string {
 	return uri
 }
 
-// MarkNew reports whether it says something to mark the new scopes: not when all
-// of them are.
-func (pageData) MarkNew(scopes []ConsentScope) bool {
-	return slices.ContainsFunc(scopes, func(s ConsentScope) bool { return !s.New })
+// links are the web pages of a client.
+type links struct{ Site, Terms, Policy string }
+
+// Links are those of the client's pages that are some; nil when there are none.
+func (d pageData) Links(c ClientView) *links {
+	if c.ClientURI == "" && c.TOSURI == "" && c.PolicyURI == "" {
+		return nil
+	}
+	l := links{d.Link(c.ClientURI), d.Link(c.TOSURI), d.Link(c.PolicyURI)}
+	if l == (links{}) {
+		return nil
+	}
+	return &l
+}
+
+// scopeLine is a scope as the consent page has it.
+type scopeLine struct {
+	Title, Description string
+	New                bool // and others are not
+	Heavy              bool // it allows more than others
+}
+
+// ScopeLines are scopes in words. New ones are marked unless all of them are.
+func (d pageData) ScopeLines(scopes []ConsentScope) []scopeLine {
+	mark := slices.ContainsFunc(scopes, func(s ConsentScope) bool { return !s.New })
+	lines := make([]scopeLine, len(scopes))
+	for i, s := range scopes {
+		lines[i] = scopeLine{d.ScopeTitle(s.Scope), d.ScopeDescription(s.Scope), s.New && mark, s.Name == "admin"}
+	}
+	return lines
 }
 
 // ReturnKey is the text that tells where a redirect leads.
