@@ -12,7 +12,7 @@ const (
 	gcPercent = 300
 	// heapRoom is how far, in bytes, beyond twice what it is at the start the heap
 	// grows before it is collected more often. The caches are bounded below that.
-	heapRoom = 20 << 20
+	heapRoom = 26 << 20
 )
 
 // beforeServing is called when the server is ready. Tests, which start many of
