@@ -7,7 +7,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"embed"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"html/template"
@@ -90,9 +89,8 @@ type console struct {
 	mux      *http.ServeMux
 	sessions *consoleSessions
 
-	pages       map[string]*template.Template // by file name without extension
-	style       template.CSS
-	styleSource string
+	pages map[string]*template.Template // by file name without extension
+	style *pageStyle
 }
 
 // routes is everything that the console has.
@@ -264,8 +262,7 @@ func (c *console) parse() {
 		panic("handlers: " + err.Error())
 	}
 	css := string(common) + read("console.css")
-	sum := sha256.Sum256([]byte(css))
-	c.style, c.styleSource = template.CSS(css), "'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'"
+	c.style = newPageStyle(css)
 	shared := template.Must(template.New("layout").Parse(read("layout.html")))
 	c.pages = map[string]*template.Template{}
 	for _, name := range []string{"sign-in", "error", "overview", "clients", "client", "edit", "secret", "confirm", "explain", "grants", "keys", "audit"} {
@@ -275,7 +272,7 @@ func (c *console) parse() {
 
 // show writes a page, or nothing at all when it cannot be made.
 func (c *console) show(w http.ResponseWriter, r *http.Request, status int, session *consoleSession, name string, view consoleView) error {
-	view.c, view.session, view.Base, view.Style, view.Now = c, session, c.path, c.style, c.s.now().UTC()
+	view.c, view.session, view.Base, view.Style, view.Now = c, session, c.path, c.style.css, c.s.now().UTC()
 	if view.Done == "" {
 		view.Done = consoleDone[r.URL.Query().Get("done")]
 	}
@@ -285,7 +282,7 @@ func (c *console) show(w http.ResponseWriter, r *http.Request, status int, sessi
 	}
 	h := w.Header()
 	c.s.setPageHeaders(h, "")
-	allowStyle(h, c.styleSource)
+	allowStyle(h, c.style.source)
 	h.Set("Cross-Origin-Opener-Policy", "same-origin") // no client opens these pages
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Language", "en")

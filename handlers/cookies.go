@@ -114,9 +114,9 @@ const (
 	handleLength     = timePart + 1 + tokenPart
 )
 
-// newSessionHandle is the handle of a session. Handles made together lie together in
-// the store's indexes.
-func newSessionHandle(now time.Time) string { return timeOrder(now) + "." + randomValue() }
+// newHandle is the handle of a session or a pending request. Handles made together
+// lie together in the store's indexes.
+func newHandle(now time.Time) string { return timeOrder(now) + "." + randomValue() }
 
 // randomValue is 256 random bits in 43 characters of base64url.
 func randomValue() string {

@@ -111,7 +111,7 @@ func TestMadeUpBrowserIsRefused(t *testing.T) {
 	foreign := httptest.NewRecorder()
 	pageServer(t, "https://as.example", "x").browser(foreign, browserWith())
 	session := httptest.NewRecorder()
-	s.setSession(session, newSessionHandle(time.Now()), "alice")
+	s.setSession(session, newHandle(time.Now()), "alice")
 
 	tests := map[string]string{
 		"empty":                  "",
@@ -147,7 +147,7 @@ func TestCookiesSurviveKeyRotation(t *testing.T) {
 	v := old.browser(w, browserWith())
 	browser := onlyCookie(t, w)
 	w = httptest.NewRecorder()
-	handle := newSessionHandle(time.Now())
+	handle := newHandle(time.Now())
 	old.setSession(w, handle, "alice")
 	session := onlyCookie(t, w)
 	r := browserWith(browser.Name, browser.Value, session.Name, session.Value)
@@ -170,7 +170,7 @@ func TestCookiesSurviveKeyRotation(t *testing.T) {
 
 func TestSessionCookie(t *testing.T) {
 	s := pageServer(t, "https://as.example")
-	handle := newSessionHandle(time.Now())
+	handle := newHandle(time.Now())
 	w := httptest.NewRecorder()
 	s.setSession(w, handle, "alice@example.com")
 	c := onlyCookie(t, w)
@@ -233,7 +233,7 @@ func FuzzForgedCookies(f *testing.F) {
 	s := pageServer(f, "http://127.0.0.1")
 	w := httptest.NewRecorder()
 	s.browser(w, browserWith())
-	s.setSession(w, newSessionHandle(time.Now()), "alice")
+	s.setSession(w, newHandle(time.Now()), "alice")
 	real := map[string]bool{}
 	for _, c := range w.Result().Cookies() {
 		real[c.Value] = true

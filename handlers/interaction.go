@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"net/http"
 	"net/url"
@@ -325,7 +324,7 @@ func (s *Server) keep(w http.ResponseWriter, r *http.Request, client *oauthreg.C
 	if in == nil {
 		in = &interaction{pending: pending{Params: *p}}
 		in.Interaction = oauthreg.Interaction{
-			Handle: timeOrder(now) + "." + rand.Text() + rand.Text(), Browser: s.browser(w, r), ClientID: client.ID,
+			Handle: newHandle(now), Browser: s.browser(w, r), ClientID: client.ID,
 			CreatedAt: now.Truncate(time.Millisecond), ExpiresAt: now.Add(s.cfg.InteractionLifetime),
 		}
 		in.decider(login)

@@ -360,7 +360,7 @@ func (p *passwordSignIn) start(w http.ResponseWriter, r *http.Request, subject, 
 	now := p.s.now().UTC()
 	session := oauthreg.LoginSession{
 		Login:     oauthreg.Login{Subject: subject, SessionID: newSessionID(now), AuthTime: now, AMR: []string{"pwd"}},
-		Handle:    newSessionHandle(now),
+		Handle:    newHandle(now),
 		CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(p.s.cfg.Sessions.Absolute),
 		UserAgent: userAgent(r),
 	}

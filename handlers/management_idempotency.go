@@ -212,18 +212,14 @@ func (m *management) carryOut(ctx context.Context, e *idempotent, scope, key str
 // process of the server.
 func (m *management) idsFor(scope, key string, body []byte) newIDs {
 	derive := func(parts ...string) string {
-		h := hmac.New(sha256.New, m.s.keysFor("idempotency key")[0].bytes)
-		for _, part := range parts {
-			n := sha256.Sum256([]byte(part))
-			h.Write(n[:])
-		}
-		var id uuid.UUID
-		copy(id[:], h.Sum(nil))
+		sum := m.s.keysFor("idempotency key")[0].mac(parts...)
+		id := uuid.UUID(sum[:16])
 		id[6] = id[6]&0x0f | 0x80 // version 8 (RFC 9562 §5.8)
 		id[8] = id[8]&0x3f | 0x80
 		return id.String()
 	}
-	return newIDs{ID: derive("id", scope, key), ClientID: derive("client_id", scope, key, string(body))}
+	asked := sha256.Sum256(body)
+	return newIDs{ID: derive("id", scope, key), ClientID: derive("client_id", scope, key, string(asked[:]))}
 }
 
 // register registers c under the ids of the request. When they are taken, the

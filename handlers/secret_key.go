@@ -12,8 +12,7 @@ import (
 
 // secretKey is a key derived from one of the configured secrets for one purpose.
 type secretKey struct {
-	bytes []byte
-	macs  sync.Pool // of *keyedMAC under the key
+	macs sync.Pool // of *keyedMAC under the key
 }
 
 // keyedMAC is an HMAC-SHA-256 with room for what it is over.
@@ -23,7 +22,7 @@ type keyedMAC struct {
 }
 
 func newSecretKey(key []byte) *secretKey {
-	return &secretKey{bytes: key, macs: sync.Pool{New: func() any { return &keyedMAC{hash: hmac.New(sha256.New, key)} }}}
+	return &secretKey{macs: sync.Pool{New: func() any { return &keyedMAC{hash: hmac.New(sha256.New, key)} }}}
 }
 
 // keysFor derives one key per configured secret for one purpose, of which there
@@ -42,18 +41,30 @@ func (s *Server) keysFor(purpose string) []*secretKey {
 
 // mac is HMAC-SHA-256 over parts, each behind its length, so that two lists of
 // parts never look alike.
-func (k *secretKey) mac(parts ...string) (sum [sha256.Size]byte) {
+func (k *secretKey) mac(parts ...string) [sha256.Size]byte {
 	m := k.macs.Get().(*keyedMAC)
 	defer k.macs.Put(m)
-	m.in = m.in[:0]
 	for _, p := range parts {
 		m.in = append(binary.BigEndian.AppendUint64(m.in, uint64(len(p))), p...)
 	}
+	return m.sum()
+}
+
+// macOf is HMAC-SHA-256 over parts as they are: their lengths are known.
+func (k *secretKey) macOf(head string, tail []byte) [sha256.Size]byte {
+	m := k.macs.Get().(*keyedMAC)
+	defer k.macs.Put(m)
+	m.in = append(append(m.in, head...), tail...)
+	return m.sum()
+}
+
+// sum is the MAC over what is in m, which is then empty.
+func (m *keyedMAC) sum() (out [sha256.Size]byte) {
 	m.hash.Reset()
 	m.hash.Write(m.in)
-	m.in = m.hash.Sum(m.in[:0]) // nothing of the parts stays
-	copy(sum[:], m.in)
-	return sum
+	copy(out[:], m.hash.Sum(m.in[:0]))
+	m.in = m.in[:0]
+	return out
 }
 
 // macText is mac in base64url.

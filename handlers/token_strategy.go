@@ -7,9 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"hash"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/ory/fosite"
@@ -40,35 +38,13 @@ var strictBase64 = base64.RawURLEncoding.Strict()
 // before they answer: "" means that the value was not made here, so nothing is
 // looked up, and nothing is revoked, for a made-up value.
 type tokenStrategy struct {
-	macs []*sync.Pool // of *tokenMAC under a key each: the first makes, all verify
+	keys []*secretKey // the first makes, all verify
 	now  func() time.Time
 	jwt  func(ctx context.Context, r fosite.Requester) (string, error)
 }
 
-// tokenMAC is an HMAC-SHA-256 under one key, with room for what it is over.
-type tokenMAC struct {
-	hash hash.Hash
-	in   [len(prefixCode) + bodySize]byte
-	sum  [sha256.Size]byte
-}
-
 func newTokenStrategy(keys []*secretKey, now func() time.Time) *tokenStrategy {
-	t := &tokenStrategy{now: now}
-	for _, key := range keys {
-		t.macs = append(t.macs, &sync.Pool{New: func() any { return &tokenMAC{hash: hmac.New(sha256.New, key.bytes)} }})
-	}
-	return t
-}
-
-// mac is the MAC over a prefix, all of which have the same length, and a body.
-func (t *tokenStrategy) mac(macs *sync.Pool, prefix string, body *[bodySize]byte) [sha256.Size]byte {
-	m := macs.Get().(*tokenMAC)
-	defer macs.Put(m)
-	copy(m.in[copy(m.in[:], prefix):], body[:])
-	m.hash.Reset()
-	m.hash.Write(m.in[:])
-	m.hash.Sum(m.sum[:0])
-	return m.sum
+	return &tokenStrategy{keys: keys, now: now}
 }
 
 // timeOrder is the time in milliseconds in the form in which it begins what
@@ -84,7 +60,7 @@ func (t *tokenStrategy) generate(prefix string) (token, signature string) {
 	binary.BigEndian.PutUint64(random[:], uint64(t.now().UnixMilli()))
 	_, _ = rand.Read(random[2+timeSize:]) // never fails (crypto/rand)
 	body := (*[bodySize]byte)(random[2:])
-	mac := t.mac(t.macs[0], prefix, body)
+	mac := t.keys[0].macOf(prefix, body[:])
 	var text [len(prefixCode) + bodyPart + 1 + tokenPart]byte
 	b := strictBase64.AppendEncode(append(text[:0], prefix...), body[:])
 	b = strictBase64.AppendEncode(append(b, '.'), mac[:])
@@ -112,8 +88,8 @@ func (t *tokenStrategy) signature(prefix, token string) string {
 	if n, err := strictBase64.Decode(mac[:], text[bodyPart+1:]); err != nil || n != len(mac) {
 		return ""
 	}
-	for _, macs := range t.macs {
-		if want := t.mac(macs, prefix, &body); hmac.Equal(mac[:], want[:]) {
+	for _, key := range t.keys {
+		if want := key.macOf(prefix, body[:]); hmac.Equal(mac[:], want[:]) {
 			return signatureOf(rest)
 		}
 	}
