@@ -267,7 +267,7 @@ async function otherPages(person, look) {
   assert.equal(await page.locator('.marked').count(), 3);
   await look('account-many');
   await page.getByRole('button', { name: /^Sign out there/ }).click();
-  await page.waitForFunction(() => document.querySelectorAll('section')[1].querySelectorAll('li').length === 1);
+  await page.waitForFunction(() => document.querySelectorAll('section')[1]?.querySelectorAll('li').length === 1);
   await other.page.reload();
   await other.on('Sign in', '/login');
   await other.leave();
