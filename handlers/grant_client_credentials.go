@@ -37,10 +37,14 @@ func (g *clientCredentialsGrant) check(_ context.Context, r fosite.AccessRequest
 	return nil
 }
 
+// ownRequest is the id of a client's request for itself until its token names it;
+// without one, fosite makes one up.
+const ownRequest = "own"
+
 // forClient notes on r what a client gets for itself.
 func forClient(r fosite.AccessRequester, client *oauthreg.Client, scopes, resources []string) {
 	scopes = slices.DeleteFunc(slices.Clone(scopes), aboutUsers)
-	r.SetID(newGrantID())
+	r.SetID(ownRequest)
 	r.SetSession(&Session{Subject: client.ClientID, ForClient: true})
 	setGranted(r, scopes, scopes, resources, resources)
 }
@@ -60,8 +64,10 @@ func (s *Server) issueOwn(ctx context.Context, r fosite.AccessRequester) (*token
 	if err != nil {
 		return nil, err
 	}
-	// The store tells by the grant type that no grant stands above the token.
+	// The store tells by the grant type that no grant stands above the token; the
+	// request is named as the token is.
 	stored := &fosite.AccessRequest{GrantTypes: r.GetGrantTypes(), Request: *t.access}
+	stored.ID = t.accessSignature
 	if err := s.store.CreateAccessTokenSession(ctx, t.accessSignature, stored); err != nil {
 		return nil, clientGone(err)
 	}

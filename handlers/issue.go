@@ -207,8 +207,7 @@ func (s *Server) newAccess(ctx context.Context, r fosite.AccessRequester, withRe
 	return t, nil
 }
 
-// newGrantID names a grant, or the request of a client for itself. Ids made
-// together lie together in the store's indexes.
+// newGrantID names a grant. Ids made together lie together in the store's indexes.
 func newGrantID() string {
 	var id uuid.UUID // version 7; package uuid's own comes from the heap
 	binary.BigEndian.PutUint64(id[:], uint64(time.Now().UnixMilli())<<16)

@@ -15,7 +15,8 @@ import (
 // request's id names the grant it stands under, which must be live, else the
 // error is [fosite.ErrNotFound]; if the token outlives the grant, the grant is
 // extended. A client_credentials token stands under no grant: its client must
-// be there and not suspended.
+// be there and not suspended. It costs less to store where the request's id is the
+// signature, so that revoking either needs no index of its own.
 //
 // The token ends when the session says; if it does not, the token does not end
 // before its grant.
@@ -29,6 +30,9 @@ func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, 
 	expires := q.expiresAt(fosite.AccessToken, time.Time{})
 
 	if isClientCredentials(r) {
+		if q.id == signature {
+			q.id = ""
+		}
 		return s.doOne(ctx, doing, func(ctx context.Context, c conn) error {
 			n, err := c.exec(ctx, `INSERT INTO oauthreg_access_tokens
 				(signature, grant_id, client_id, incarnation, request, created_at, expires_at)
@@ -40,7 +44,14 @@ func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, 
 			return err
 		})
 	}
-	extend := expires != never && !s.lastsUntil(ctx, q.id, expires)
+	if s.lastsUntil(ctx, q.id, expires, now) {
+		return s.do(ctx, doing, func(ctx context.Context, c conn) error {
+			_, err := c.exec(ctx, `INSERT INTO oauthreg_access_tokens
+				(signature, grant_id, client_id, request, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)`,
+				q.key, q.id, q.clientID, q.sealed, now, expires)
+			return err
+		})
+	}
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, `INSERT INTO oauthreg_access_tokens
 			(signature, grant_id, client_id, request, created_at, expires_at)
@@ -49,7 +60,7 @@ func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, 
 		if err == nil && n == 0 {
 			return errGrantOver
 		}
-		if err != nil || !extend {
+		if err != nil || expires == never {
 			return err
 		}
 		return extendGrant(ctx, c, q.id, now, expires)
@@ -94,6 +105,9 @@ func (s *Store) GetAccessTokenSession(ctx context.Context, signature string, ses
 	// issued, not to another that was given its id later.
 	if incarnation.Valid && incarnation.Int64 != holder.incarnation {
 		return nil, fosite.ErrNotFound
+	}
+	if id == "" {
+		id = signature
 	}
 	r, err := s.decode(ctx, sealAccess, key, sealed, id, holder, session)
 	if err != nil {

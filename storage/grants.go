@@ -251,6 +251,7 @@ func (s *Store) RevokeGrants(ctx context.Context, f oauthreg.GrantFilter) (int, 
 	if f == (oauthreg.GrantFilter{}) {
 		return 0, explain(doing, errEmptyFilter)
 	}
+	s.revokesGrants(ctx)
 	now := micros(s.now())
 	var w where
 	w.and("revoked_at IS NULL AND expires_at > ?", now)
@@ -273,13 +274,18 @@ func (s *Store) revokeRequest(ctx context.Context, doing, id string) error {
 	if id == "" {
 		return nil
 	}
+	s.revokesGrants(ctx)
 	now := micros(s.now())
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, "UPDATE oauthreg_grants SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", now, id)
 		if err != nil || n > 0 {
 			return err
 		}
-		_, err = c.exec(ctx, "DELETE FROM oauthreg_access_tokens WHERE grant_id = ? AND incarnation IS NOT NULL", id)
+		n, err = c.exec(ctx, "DELETE FROM oauthreg_access_tokens WHERE signature = ? AND incarnation IS NOT NULL AND grant_id = ''", rowKey(id))
+		if err != nil || n > 0 {
+			return err
+		}
+		_, err = c.exec(ctx, "DELETE FROM oauthreg_access_tokens WHERE grant_id = ? AND incarnation IS NOT NULL AND grant_id <> ''", id)
 		return err
 	})
 }

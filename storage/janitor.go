@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"regexp"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -40,18 +41,15 @@ var chores = []chore{
 	{"session_members", "session_id", "expires_at <= ?", endedFor},
 	{"logout_outbox", "id", "expires_at <= ?", endedFor},
 	{"access_tokens", "signature", "expires_at <= ?", endedFor},
-	// Used ones tell a replay, as long as there is something to revoke.
-	{"authorize_codes", "signature", "used_at IS NULL AND expires_at <= ?", endedFor},
-	{"refresh_tokens", "signature", "first_used_at IS NULL AND expires_at <= ?", endedFor},
 	{"initial_access_tokens", "id", "expires_at <= ?", permissionFor},
 }
 
-// Sweep deletes what has ended: rows whose end came five minutes ago, initial
-// access tokens whose end came 30 days ago, but not used codes and used refresh
-// tokens, by which replays are recognized; and grants that were revoked or have
-// ended more than 24 hours ago, with every code and token beneath them. Nothing
-// that still opens a door is touched, and never a client, a consent, a signing key
-// or an audit record.
+// Sweep deletes what has ended: rows whose end came five minutes ago, and initial
+// access tokens whose end came 30 days ago; and grants that were revoked or have
+// ended more than 24 hours ago, with every code and refresh token beneath them,
+// which stay until then, used or not, so that replays are recognized. Nothing that
+// still opens a door is touched, and never a client, a consent, a signing key or an
+// audit record.
 //
 // At most batch rows (1 to 10000; zero means 500) of each table are deleted, in a
 // transaction or two for each, so that nobody waits for long; call it again while a
@@ -109,8 +107,8 @@ func (s *Store) sweepGrants(ctx context.Context, batch int, gone map[string]int6
 		left -= len(ids)
 		for some := range lists(ids) {
 			empty := true
-			for _, table := range []string{"authorize_codes", "access_tokens", "refresh_tokens"} {
-				all, err := s.sweepBeneath(ctx, table, some, batch, gone)
+			for _, table := range beneath {
+				all, err := s.sweepBeneath(ctx, table.name, table.those, some, batch, gone)
 				if err != nil {
 					return err
 				}
@@ -132,14 +130,22 @@ func (s *Store) sweepGrants(ctx context.Context, batch int, gone map[string]int6
 	return nil
 }
 
-// sweepBeneath deletes rows of a table beneath grants, no more than batch with those
-// that are gone, and reports whether these were all.
-func (s *Store) sweepBeneath(ctx context.Context, table string, grants []any, batch int, gone map[string]int64) (all bool, err error) {
+// beneath are the tables of what goes with its grant: of access tokens, those that
+// do not go by themselves.
+var beneath = []struct{ name, those string }{
+	{"authorize_codes", ""},
+	{"access_tokens", "expires_at = " + strconv.Itoa(never) + " AND "},
+	{"refresh_tokens", ""},
+}
+
+// sweepBeneath deletes those rows of a table beneath grants, no more than batch with
+// those that are gone, and reports whether these were all.
+func (s *Store) sweepBeneath(ctx context.Context, table, those string, grants []any, batch int, gone map[string]int64) (all bool, err error) {
 	left := batch - int(gone[table])
 	if left <= 0 {
 		return false, nil
 	}
-	keys, err := s.keysOf(ctx, "SELECT signature FROM oauthreg_"+table+" WHERE grant_id IN ("+marks(len(grants))+") LIMIT ?", append(slices.Clone(grants), left))
+	keys, err := s.keysOf(ctx, "SELECT signature FROM oauthreg_"+table+" WHERE "+those+"grant_id IN ("+marks(len(grants))+") LIMIT ?", append(slices.Clone(grants), left))
 	if err != nil {
 		return false, err
 	}

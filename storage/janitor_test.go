@@ -59,13 +59,13 @@ func TestSweep(t *testing.T) {
 		if got := sweep(t, s); len(got) != 0 {
 			t.Errorf("at once: got %v, want nothing", got)
 		}
-		// The minute's ends, when they have come for everybody: the used code stays.
+		// The minute's ends, when they have come for everybody: codes stay with their grants.
 		c.add(time.Minute)
 		if got := sweep(t, s); len(got) != 0 {
 			t.Errorf("at the end: got %v, want nothing", got)
 		}
 		c.add(endedFor)
-		want := map[string]int64{"assertions": 1, "interactions": 1, "login_sessions": 1, "authorize_codes": 2}
+		want := map[string]int64{"assertions": 1, "interactions": 1, "login_sessions": 1}
 		if got := sweep(t, s); !reflect.DeepEqual(got, want) {
 			t.Errorf("after a minute: got %v, want %v", got, want)
 		}
@@ -77,7 +77,7 @@ func TestSweep(t *testing.T) {
 		}
 		// A day after its revocation a grant goes, with what is beneath it.
 		c.add(24 * time.Hour)
-		want = map[string]int64{"grants": 1, "refresh_tokens": 1}
+		want = map[string]int64{"grants": 1, "refresh_tokens": 1, "authorize_codes": 1}
 		if got := sweep(t, s); !reflect.DeepEqual(got, want) {
 			t.Errorf("after a day: got %v, want %v", got, want)
 		}
@@ -87,7 +87,7 @@ func TestSweep(t *testing.T) {
 		if len(list) != 4 {
 			t.Errorf("%d initial access tokens are listed a month after their end, want 4", len(list))
 		}
-		want = map[string]int64{"grants": 1, "refresh_tokens": 1, "initial_access_tokens": 2}
+		want = map[string]int64{"grants": 1, "refresh_tokens": 1, "authorize_codes": 1, "initial_access_tokens": 2}
 		if got := sweep(t, s); !reflect.DeepEqual(got, want) {
 			t.Errorf("after a month: got %v, want %v", got, want)
 		}
@@ -117,6 +117,8 @@ func TestSweepAfterDeletion(t *testing.T) {
 		r := newRequest(s, k)
 		r.Session.SetExpiresAt(fosite.RefreshToken, time.Time{}) // never
 		issue(t, s, r)
+		r.Session.SetExpiresAt(fosite.AccessToken, time.Time{})
+		must(t, s.CreateAccessTokenSession(t.Context(), "endless", r))
 		must(t, s.InvalidateAuthorizeCodeSession(t.Context(), r.ID+"code"))
 		must(t, s.RotateRefreshToken(t.Context(), r.ID, r.ID+"refresh"))
 		must(t, deleteClient(t.Context(), s, k))

@@ -57,7 +57,7 @@ func TestReencryptDamaged(t *testing.T) {
 	dsn := place(t, "file")
 	old := openPath(t, dsn, testConfig(c))
 	seed(t, old, c)
-	run(t, old, "UPDATE oauthreg_access_tokens SET request = x'0102' WHERE grant_id = 'machine'")
+	run(t, old, "UPDATE oauthreg_access_tokens SET request = x'0102' WHERE grant_id = 'request of machine'")
 	cfg := testConfig(c)
 	cfg.EncryptionKeys = [][]byte{freshKey, testKey}
 	_, err := openPath(t, dsn, cfg).Reencrypt(t.Context())

@@ -27,7 +27,14 @@ func (s *Store) CreateRefreshTokenSession(ctx context.Context, signature string,
 	}
 	now := micros(s.now())
 	expires := q.expiresAt(fosite.RefreshToken, time.Time{})
-	extend := !s.lastsUntil(ctx, q.id, expires)
+	if s.lastsUntil(ctx, q.id, expires, now) {
+		return s.do(ctx, doing, func(ctx context.Context, c conn) error {
+			_, err := c.exec(ctx, `INSERT INTO oauthreg_refresh_tokens
+				(signature, grant_id, client_id, access_signature, request, created_at, expires_at, used_times) VALUES (?, ?, ?, ?, ?, ?, ?, 0)`,
+				q.key, q.id, q.clientID, access, q.sealed, now, expires)
+			return err
+		})
+	}
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		n, err := c.exec(ctx, `INSERT INTO oauthreg_refresh_tokens
 			(signature, grant_id, client_id, access_signature, request, created_at, expires_at, used_times)
@@ -36,7 +43,7 @@ func (s *Store) CreateRefreshTokenSession(ctx context.Context, signature string,
 		if err == nil && n == 0 {
 			return errGrantOver
 		}
-		if err != nil || !extend {
+		if err != nil {
 			return err
 		}
 		return extendGrant(ctx, c, q.id, now, expires)

@@ -182,14 +182,22 @@ func TestClientCredentials(t *testing.T) {
 	eachKind(t, func(t *testing.T, s *Store, c *clock) {
 		ctx := t.Context()
 		k := addClient(t, s)
-		// As fosite stores it, without its grant types; and whole.
+		// As fosite stores it, without its grant types; whole; and named as its token.
 		sanitized := machineRequest(s, k)
 		whole := &fosite.AccessRequest{GrantTypes: fosite.Arguments{"client_credentials"}, Request: *newRequest(s, k)}
-		for i, r := range []fosite.Requester{sanitized, whole} {
+		named := machineRequest(s, k)
+		named.ID = "sig2"
+		bystander := machineRequest(s, k)
+		bystander.ID = "bystander"
+		must(t, s.CreateAccessTokenSession(ctx, "bystander", bystander))
+		for i, r := range []fosite.Requester{sanitized, whole, named} {
 			sig := fmt.Sprint("sig", i)
 			must(t, s.CreateAccessTokenSession(ctx, sig, r))
-			_, err := s.GetAccessTokenSession(ctx, sig, nil)
+			got, err := s.GetAccessTokenSession(ctx, sig, nil)
 			must(t, err)
+			if got.GetID() != r.GetID() {
+				t.Errorf("got the request %q, want %q", got.GetID(), r.GetID())
+			}
 			if _, err := s.Grant(ctx, r.GetID()); !errors.Is(err, oauthreg.ErrNotFound) {
 				t.Errorf("got %v, want no grant", err)
 			}
@@ -207,6 +215,13 @@ func TestClientCredentials(t *testing.T) {
 			must(t, s.RevokeAccessToken(ctx, r.GetID()))
 			_, err = s.GetAccessTokenSession(ctx, sig, nil)
 			wantErr(t, err, fosite.ErrNotFound)
+		}
+		// One that another request has for its id is not that request's token.
+		must(t, s.CreateAccessTokenSession(ctx, sanitized.ID, machineRequest(s, k)))
+		must(t, s.RevokeAccessToken(ctx, sanitized.ID))
+		for _, sig := range []string{sanitized.ID, "bystander"} {
+			_, err := s.GetAccessTokenSession(ctx, sig, nil)
+			must(t, err)
 		}
 	})
 }

@@ -13,8 +13,8 @@ type unit struct {
 	mu   sync.Mutex
 	ops  []op
 	done bool
-	// uses are the grants that one of the writes, [Store.UseGrant], leaves with
-	// this end: what is issued later in the unit need not extend them to less.
+	// uses are the grants that one of the writes, [Store.UseGrant], finds alive, locks
+	// and leaves with this end: what is issued later in the unit need not look.
 	uses []grantUse
 	// consents are those that one of the writes saves.
 	consents []*savedConsent
@@ -181,20 +181,31 @@ func (s *Store) usesGrant(ctx context.Context, id string, expires int64) {
 }
 
 // lastsUntil reports whether an earlier write of the transaction in ctx leaves
-// the grant with that end or a later one, so that it need not be extended.
-func (s *Store) lastsUntil(ctx context.Context, id string, expires int64) bool {
+// the grant alive, with that end or a later one: what is issued under it need not
+// look at it again.
+func (s *Store) lastsUntil(ctx context.Context, id string, expires, now int64) bool {
 	l, ok := ctx.Value(levelKey{s}).(*level)
 	if !ok {
 		return false
 	}
 	l.unit.mu.Lock()
 	defer l.unit.mu.Unlock()
-	for _, u := range l.unit.uses {
-		if u.grantID == id && u.expires >= expires && u.at < len(l.unit.ops) {
-			return true
+	for _, u := range slices.Backward(l.unit.uses) {
+		if u.grantID == id {
+			return u.expires >= expires && u.expires > now
 		}
 	}
 	return false
+}
+
+// revokesGrants notes that the write made next revokes some grants of which the
+// transaction in ctx does not know yet.
+func (s *Store) revokesGrants(ctx context.Context) {
+	if l, ok := ctx.Value(levelKey{s}).(*level); ok {
+		l.unit.mu.Lock()
+		defer l.unit.mu.Unlock()
+		l.unit.uses = nil
+	}
 }
 
 // savesConsent notes what the write made last saves, and reports whether that

@@ -518,3 +518,37 @@ func TestTransactionExtendsGrant(t *testing.T) {
 		}
 	})
 }
+
+// What a transaction said of a grant before it revoked it counts no more.
+func TestTransactionRevokesGrant(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *Store, c *clock) {
+		k := addClient(t, s)
+		revoke := map[string]func(context.Context, *fosite.Request) error{
+			"RevokeGrants": func(ctx context.Context, r *fosite.Request) error {
+				_, err := s.RevokeGrants(ctx, oauthreg.GrantFilter{Subject: "alice"})
+				return err
+			},
+			"RevokeRefreshToken": func(ctx context.Context, r *fosite.Request) error { return s.RevokeRefreshToken(ctx, r.ID) },
+			"the grant's end": func(ctx context.Context, r *fosite.Request) error {
+				return s.UseGrant(ctx, r.ID, c.now(), c.now())
+			},
+		}
+		for name, revoke := range revoke {
+			for kind, create := range map[string]func(context.Context, *fosite.Request) error{
+				"access token":  func(ctx context.Context, r *fosite.Request) error { return s.CreateAccessTokenSession(ctx, r.ID, r) },
+				"refresh token": func(ctx context.Context, r *fosite.Request) error { return s.CreateRefreshTokenSession(ctx, r.ID, "", r) },
+			} {
+				r := newRequest(s, k)
+				must(t, s.CreateGrant(t.Context(), oauthreg.Grant{ID: r.ID, ClientID: k.RegistryID(), Subject: "alice", ExpiresAt: c.now().Add(time.Minute)}))
+				ctx, err := s.BeginTX(t.Context())
+				must(t, err)
+				must(t, s.UseGrant(ctx, r.ID, c.now(), c.now().Add(90*24*time.Hour)))
+				must(t, revoke(ctx, r))
+				must(t, create(ctx, r))
+				if err := s.Commit(ctx); !errors.Is(err, fosite.ErrNotFound) {
+					t.Errorf("%s after %s: got %v, want ErrNotFound", kind, name, err)
+				}
+			}
+		}
+	})
+}

@@ -87,7 +87,7 @@ func seed(t *testing.T, s *Store, c *clock) {
 		}
 	}
 	m := machineRequest(s, k)
-	m.ID = "machine"
+	m.ID = "request of machine"
 	must(t, s.CreateAccessTokenSession(ctx, "machine", m))
 	must(t, s.SetClientAssertionJWT(ctx, "jti", now.Add(time.Hour)))
 	must(t, s.CreateInteraction(ctx, oauthreg.Interaction{Handle: "waiting", Browser: "b", ClientID: "internal", Subject: "alice", Request: []byte(`{"a":1}`), ExpiresAt: now.Add(time.Hour)}))
