@@ -45,11 +45,10 @@ func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, 
 		})
 	}
 	if s.lastsUntil(ctx, q.id, expires, now) {
-		return s.do(ctx, doing, func(ctx context.Context, c conn) error {
-			_, err := c.exec(ctx, `INSERT INTO oauthreg_access_tokens
+		return s.doStatement(ctx, doing, statement{
+			query: `INSERT INTO oauthreg_access_tokens
 				(signature, grant_id, client_id, request, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)`,
-				q.key, q.id, q.clientID, q.sealed, now, expires)
-			return err
+			args: []any{q.key, q.id, q.clientID, q.sealed, now, expires},
 		})
 	}
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {

@@ -86,20 +86,22 @@ func (s *Store) InvalidateAuthorizeCodeSession(ctx context.Context, signature st
 	}
 	key := rowKey(signature)
 	now := micros(s.now())
-	return s.do(ctx, "invalidate authorization code", func(ctx context.Context, c conn) error {
-		n, err := c.exec(ctx, "UPDATE oauthreg_authorize_codes SET used_at = ? WHERE signature = ? AND used_at IS NULL AND expires_at > ?",
-			now, key, now)
-		if err != nil || n == 1 {
-			return err
-		}
-		var used sql.NullInt64
-		if _, err := c.one(ctx, "SELECT used_at FROM oauthreg_authorize_codes WHERE signature = ?", []any{key}, &used); err != nil {
-			return err
-		}
-		if used.Valid {
-			return &oauthreg.UsedError{At: fromMaybe(used), Err: fosite.ErrInvalidatedAuthorizeCode}
-		}
-		return fosite.ErrInvalidatedAuthorizeCode
+	return s.doStatement(ctx, "invalidate authorization code", statement{
+		query: "UPDATE oauthreg_authorize_codes SET used_at = ? WHERE signature = ? AND used_at IS NULL AND expires_at > ?",
+		args:  []any{now, key, now},
+		verdict: func(ctx context.Context, c conn, n int64) error {
+			if n == 1 {
+				return nil
+			}
+			var used sql.NullInt64
+			if _, err := c.one(ctx, "SELECT used_at FROM oauthreg_authorize_codes WHERE signature = ?", []any{key}, &used); err != nil {
+				return err
+			}
+			if used.Valid {
+				return &oauthreg.UsedError{At: fromMaybe(used), Err: fosite.ErrInvalidatedAuthorizeCode}
+			}
+			return fosite.ErrInvalidatedAuthorizeCode
+		},
 	})
 }
 

@@ -76,6 +76,33 @@ func (c conn) exec(ctx context.Context, query string, args ...any) (int64, error
 	return n, nil
 }
 
+// statement is one that needs nothing that another finds.
+type statement struct {
+	query string
+	args  []any
+	// verdict says what it means how many rows it affected, as [conn.exec] returns
+	// that, and is called in the same transaction; nil means nothing.
+	verdict func(ctx context.Context, c conn, n int64) error
+}
+
+func (st *statement) run(ctx context.Context, c conn) error {
+	n, err := c.exec(ctx, st.query, st.args...)
+	if err != nil || st.verdict == nil {
+		return err
+	}
+	return st.verdict(ctx, c, n)
+}
+
+// orElse is a verdict: err when there is no row.
+func orElse(err error) func(context.Context, conn, int64) error {
+	return func(_ context.Context, _ conn, n int64) error {
+		if n == 0 {
+			return err
+		}
+		return nil
+	}
+}
+
 // one reads one row into dest and reports whether there was one.
 func (c conn) one(ctx context.Context, query string, args []any, dest ...any) (bool, error) {
 	found := false

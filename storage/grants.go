@@ -174,24 +174,28 @@ func (s *Store) UseGrant(ctx context.Context, id string, at, expires time.Time) 
 		return oauthreg.ErrNotFound
 	}
 	now, end := micros(s.now()), expiry(expires)
-	err := s.do(ctx, "use grant", func(ctx context.Context, c conn) (err error) {
-		var n int64
-		if c.direct != nil && end > now {
-			// Its end seldom changes, and our own SQLite would write the index of ends
-			// anew for one that is the same.
-			n, err = c.exec(ctx, `UPDATE oauthreg_grants SET last_used_at = ?, uses = uses + 1
+	move := statement{
+		query: `UPDATE oauthreg_grants SET last_used_at = ?, expires_at = ?, uses = uses + 1
+			WHERE id = ? AND revoked_at IS NULL AND expires_at > ?`,
+		args:    []any{micros(at), end, id, now},
+		verdict: orElse(oauthreg.ErrNotFound),
+	}
+	const doing = "use grant"
+	var err error
+	if _, own := s.db.(*sqliteDB); own && end > now {
+		// Its end seldom changes, and SQLite would write the index of ends anew for one
+		// that is the same.
+		err = s.do(ctx, doing, func(ctx context.Context, c conn) error {
+			n, err := c.exec(ctx, `UPDATE oauthreg_grants SET last_used_at = ?, uses = uses + 1
 				WHERE id = ? AND revoked_at IS NULL AND expires_at = ?`, micros(at), id, end)
-		}
-		if err == nil && n == 0 {
-			n, err = c.exec(ctx, `UPDATE oauthreg_grants SET last_used_at = ?, expires_at = ?, uses = uses + 1
-				WHERE id = ? AND revoked_at IS NULL AND expires_at > ?`,
-				micros(at), end, id, now)
-		}
-		if err == nil && n == 0 {
-			return oauthreg.ErrNotFound
-		}
-		return err
-	})
+			if err != nil || n > 0 {
+				return err
+			}
+			return move.run(ctx, c)
+		})
+	} else {
+		err = s.doStatement(ctx, doing, move)
+	}
 	if err == nil {
 		s.usesGrant(ctx, id, end)
 	}

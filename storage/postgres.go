@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -60,26 +59,48 @@ func (tx *postgresTx) ExecContext(ctx context.Context, query string, args ...any
 	if tx.begun {
 		return tx.cn.ExecContext(ctx, query, args...)
 	}
-	tx.begun = true
-	var done pgconn.CommandTag
-	err := tx.driver(func(c *pgx.Conn) error {
-		var both pgx.Batch
-		both.Queue(beginPostgres)
-		both.Queue(query, args...)
-		results := c.SendBatch(ctx, &both)
-		_, err := results.Exec()
-		if err == nil {
-			done, err = results.Exec()
-		}
+	affected, err := tx.execAll(ctx, []statement{{query: query, args: args}})
+	if err != nil {
+		return nil, err
+	}
+	return driver.RowsAffected(affected[0]), nil
+}
+
+// execAll runs statements on one way to the server and back, and returns how many
+// rows each affected, up to the first that failed.
+func (tx *postgresTx) execAll(ctx context.Context, all []statement) (affected []int64, err error) {
+	var batch pgx.Batch
+	begin := !tx.begun
+	if begin {
+		tx.begun = true
+		batch.Queue(beginPostgres)
+	}
+	for _, st := range all {
+		batch.Queue(st.query, st.args...)
+	}
+	err = tx.driver(func(c *pgx.Conn) error {
+		results := c.SendBatch(ctx, &batch)
+		err := func() error {
+			if begin {
+				if _, err := results.Exec(); err != nil {
+					return err
+				}
+			}
+			for range all {
+				done, err := results.Exec()
+				if err != nil {
+					return err
+				}
+				affected = append(affected, done.RowsAffected())
+			}
+			return nil
+		}()
 		if cerr := results.Close(); err == nil {
 			err = cerr
 		}
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return driver.RowsAffected(done.RowsAffected()), nil
+	return affected, err
 }
 
 // QueryContext is part of [pool].

@@ -28,11 +28,10 @@ func (s *Store) CreateRefreshTokenSession(ctx context.Context, signature string,
 	now := micros(s.now())
 	expires := q.expiresAt(fosite.RefreshToken, time.Time{})
 	if s.lastsUntil(ctx, q.id, expires, now) {
-		return s.do(ctx, doing, func(ctx context.Context, c conn) error {
-			_, err := c.exec(ctx, `INSERT INTO oauthreg_refresh_tokens
+		return s.doStatement(ctx, doing, statement{
+			query: `INSERT INTO oauthreg_refresh_tokens
 				(signature, grant_id, client_id, access_signature, request, created_at, expires_at, used_times) VALUES (?, ?, ?, ?, ?, ?, ?, 0)`,
-				q.key, q.id, q.clientID, access, q.sealed, now, expires)
-			return err
+			args: []any{q.key, q.id, q.clientID, access, q.sealed, now, expires},
 		})
 	}
 	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
@@ -119,16 +118,13 @@ func (s *Store) RotateRefreshToken(ctx context.Context, requestID string, signat
 		// Whoever came second may have looked at the clock before the first.
 		repetitions = 0
 	}
-	return s.do(ctx, "rotate refresh token", func(ctx context.Context, c conn) error {
-		n, err := c.exec(ctx, `UPDATE oauthreg_refresh_tokens
+	return s.doStatement(ctx, "rotate refresh token", statement{
+		query: `UPDATE oauthreg_refresh_tokens
 			SET first_used_at = COALESCE(first_used_at, ?), used_times = used_times + 1
 			WHERE signature = ? AND grant_id = ?
 			AND (first_used_at IS NULL OR first_used_at > ? AND used_times <= ?)`,
-			micros(now), key, requestID, micros(now.Add(-s.cfg.RefreshGrace)), repetitions)
-		if err == nil && n == 0 {
-			return fosite.ErrInactiveToken
-		}
-		return err
+		args:    []any{micros(now), key, requestID, micros(now.Add(-s.cfg.RefreshGrace)), repetitions},
+		verdict: orElse(fosite.ErrInactiveToken),
 	})
 }
 

@@ -26,9 +26,26 @@ type grantUse struct {
 	at      int // the index of the write
 }
 
+// op is a write that waits: a statement, or what runs some.
 type op struct {
 	doing string
+	one   *statement
 	run   func(context.Context, conn) error
+}
+
+func (o *op) execute(ctx context.Context, c conn) error {
+	if o.one != nil {
+		return o.failed(o.one.run(ctx, c))
+	}
+	return o.failed(o.run(ctx, c))
+}
+
+// failed says of an error what was being done, unless callers branch on it.
+func (o *op) failed(err error) error {
+	if err == nil || isAnswer(err) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", o.doing, err)
 }
 
 // level is one BeginTX of a unit.
@@ -106,16 +123,52 @@ func (s *Store) Commit(ctx context.Context) error {
 		return nil
 	}
 	return s.write(ctx, "commit", func(ctx context.Context, c conn) error {
-		for _, o := range ops {
-			if err := o.run(ctx, c); err != nil {
-				if isAnswer(err) {
-					return err
-				}
-				return fmt.Errorf("%s: %w", o.doing, err)
+		for rest := ops; len(rest) > 0; {
+			n, err := c.together(ctx, rest)
+			if n == 0 && err == nil {
+				n, err = 1, rest[0].execute(ctx, c)
 			}
+			if err != nil {
+				return err
+			}
+			rest = rest[n:]
 		}
 		return nil
 	})
+}
+
+// together sends the statements that ops begin with in one go, where the database
+// takes that and there are several, and returns how many those are.
+func (c conn) together(ctx context.Context, ops []op) (int, error) {
+	to, ok := c.pool.(interface {
+		execAll(context.Context, []statement) ([]int64, error)
+	})
+	if !ok {
+		return 0, nil
+	}
+	var all []statement
+	for _, o := range ops {
+		if o.one == nil || c.sql.d.foreign(o.one.query, o.one.args) != inNothing {
+			break
+		}
+		all = append(all, statement{query: c.sql.of(o.one.query), args: o.one.args})
+	}
+	if len(all) < 2 {
+		return 0, nil
+	}
+	affected, err := to.execAll(ctx, all)
+	for i, n := range affected {
+		// The first that is refused counts: the later ones ran for nothing.
+		if verdict := ops[i].one.verdict; verdict != nil {
+			if refused := ops[i].failed(verdict(ctx, c, n)); refused != nil && (err == nil || isAnswer(refused)) {
+				return 0, refused
+			}
+		}
+	}
+	if err != nil {
+		return 0, ops[len(affected)].failed(c.sql.d.classify(err))
+	}
+	return len(all), nil
 }
 
 // Rollback drops the writes that wait. After a commit, failed or not, there is
@@ -145,7 +198,16 @@ func (s *Store) do(ctx context.Context, doing string, fn func(context.Context, c
 	if !s.waits(ctx) {
 		return s.write(ctx, doing, fn)
 	}
-	return s.collect(ctx, doing, fn)
+	return s.collect(ctx, op{doing: doing, run: fn})
+}
+
+// doStatement is do for what is a statement, and lets it go to the database together
+// with others.
+func (s *Store) doStatement(ctx context.Context, doing string, one statement) error {
+	if !s.waits(ctx) {
+		return s.write(ctx, doing, one.run)
+	}
+	return s.collect(ctx, op{doing: doing, one: &one})
 }
 
 // doOne is do for one statement; see [backend].
@@ -153,11 +215,11 @@ func (s *Store) doOne(ctx context.Context, doing string, fn func(context.Context
 	if !s.waits(ctx) {
 		return s.writeOne(ctx, doing, fn)
 	}
-	return s.collect(ctx, doing, fn)
+	return s.collect(ctx, op{doing: doing, run: fn})
 }
 
 // collect leaves a write to the transaction in ctx.
-func (s *Store) collect(ctx context.Context, doing string, fn func(context.Context, conn) error) error {
+func (s *Store) collect(ctx context.Context, o op) error {
 	l := ctx.Value(levelKey{s}).(*level)
 	u := l.unit
 	u.mu.Lock()
@@ -165,7 +227,7 @@ func (s *Store) collect(ctx context.Context, doing string, fn func(context.Conte
 	if u.done || l.done {
 		return errTransactionOver
 	}
-	u.ops = append(u.ops, op{doing, fn})
+	u.ops = append(u.ops, o)
 	return nil
 }
 

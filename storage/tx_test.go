@@ -535,8 +535,10 @@ func TestTransactionRevokesGrant(t *testing.T) {
 		}
 		for name, revoke := range revoke {
 			for kind, create := range map[string]func(context.Context, *fosite.Request) error{
-				"access token":  func(ctx context.Context, r *fosite.Request) error { return s.CreateAccessTokenSession(ctx, r.ID, r) },
-				"refresh token": func(ctx context.Context, r *fosite.Request) error { return s.CreateRefreshTokenSession(ctx, r.ID, "", r) },
+				"access token": func(ctx context.Context, r *fosite.Request) error { return s.CreateAccessTokenSession(ctx, r.ID, r) },
+				"refresh token": func(ctx context.Context, r *fosite.Request) error {
+					return s.CreateRefreshTokenSession(ctx, r.ID, "", r)
+				},
 			} {
 				r := newRequest(s, k)
 				must(t, s.CreateGrant(t.Context(), oauthreg.Grant{ID: r.ID, ClientID: k.RegistryID(), Subject: "alice", ExpiresAt: c.now().Add(time.Minute)}))
@@ -549,6 +551,44 @@ func TestTransactionRevokesGrant(t *testing.T) {
 					t.Errorf("%s after %s: got %v, want ErrNotFound", kind, name, err)
 				}
 			}
+		}
+	})
+}
+
+// The first write that is refused has the verdict, whatever comes of those after it:
+// a server may be sent them together.
+func TestTransactionFirstRefusalCounts(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *Store, c *clock) {
+		k := addClient(t, s)
+		end := c.now().Add(90 * 24 * time.Hour)
+		for name, tt := range map[string]struct {
+			first func(ctx context.Context, r *fosite.Request) error
+			want  error
+		}{
+			"refused":   {func(ctx context.Context, r *fosite.Request) error { return s.RotateRefreshToken(ctx, r.ID, "unknown") }, fosite.ErrInactiveToken},
+			"not there": {func(ctx context.Context, r *fosite.Request) error { return s.UseGrant(ctx, "unknown", c.now(), end) }, oauthreg.ErrNotFound},
+			"nothing is": {func(ctx context.Context, r *fosite.Request) error {
+				return s.RotateRefreshToken(ctx, r.ID, r.ID+"refresh")
+			}, oauthreg.ErrConflict},
+		} {
+			r := newRequest(s, k)
+			issue(t, s, r)
+			ctx, err := s.BeginTX(t.Context())
+			must(t, err)
+			must(t, tt.first(ctx, r))
+			must(t, s.UseGrant(ctx, r.ID, c.now(), end))
+			must(t, s.CreateAccessTokenSession(ctx, r.ID+"access", r)) // which is taken
+			must(t, s.CreateRefreshTokenSession(ctx, r.ID+"next", r.ID+"access", r))
+			if err := s.Commit(ctx); !errors.Is(err, tt.want) {
+				t.Errorf("%s: got %v, want %v", name, err, tt.want)
+			}
+			got, err := s.Grant(t.Context(), r.ID)
+			must(t, err)
+			if got.ExpiresAt.Equal(end) {
+				t.Errorf("%s: a write was kept", name)
+			}
+			_, err = s.GetRefreshTokenSession(t.Context(), r.ID+"next", nil)
+			wantErr(t, err, fosite.ErrNotFound)
 		}
 	})
 }
