@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bytes"
 	"embed"
 	"errors"
 	"fmt"
@@ -91,9 +92,15 @@ func NewRenderer(override fs.FS) (Renderer, error) {
 	}
 	css = strings.ReplaceAll(css, "\r\n", "\n") // as browsers read it, before they hash it
 	t := &templateRenderer{texts: texts, style: newPageStyle(css), pages: map[string]*template.Template{}}
+	var theirs []string
 	if override != nil {
-		_, err := fs.Stat(override, layout)
-		t.ownLayout = !errors.Is(err, fs.ErrNotExist)
+		if theirs, err = fs.Glob(override, "*.html"); err != nil {
+			return nil, fmt.Errorf("list templates: %w", err)
+		}
+	}
+	t.ownLayout = slices.Contains(theirs, layout)
+	if len(theirs) == 0 {
+		t.outlines = newOutlines()
 	}
 	shared := template.New("")
 	for _, name := range sharedTemplates {
@@ -150,7 +157,8 @@ type templateRenderer struct {
 	pages     map[string]*template.Template // by file name; never executed
 	baked     sync.Map                      // of *template.Template by bakedPage
 	style     *pageStyle
-	ownLayout bool // the host's, which may have the style sheet in it or link to it
+	ownLayout bool      // the host's, which may have the style sheet in it or link to it
+	outlines  *outlines // nil when a template is the host's
 }
 
 // Login writes the sign-in page.
@@ -207,12 +215,20 @@ func (t *templateRenderer) write(w http.ResponseWriter, r *http.Request, name st
 	return nil
 }
 
-func (t *templateRenderer) render(to io.Writer, name string, text words, sheet string, page any) error {
-	ready, err := t.in(text, name)
-	if err != nil {
-		return err
+func (t *templateRenderer) render(to *bytes.Buffer, name string, text words, sheet string, page any) error {
+	execute := func(to io.Writer, page any) error {
+		ready, err := t.in(text, name)
+		if err != nil {
+			return err
+		}
+		return ready.ExecuteTemplate(to, layout, pageData{words: text, Sheet: sheet, Style: t.style.css, Page: page})
 	}
-	return ready.ExecuteTemplate(to, layout, pageData{words: text, Sheet: sheet, Style: t.style.css, Page: page})
+	if t.outlines != nil {
+		if done, err := t.outlines.write(to, name, text.lang, sheet, page, execute); done || err != nil {
+			return err
+		}
+	}
+	return execute(to, page)
 }
 
 // bakedPage names a page in one language.

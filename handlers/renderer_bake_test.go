@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -65,7 +66,7 @@ func TestBakedPagesAreThePages(t *testing.T) {
 		for _, r := range []*templateRenderer{own.(*templateRenderer), theirs.(*templateRenderer)} {
 			for _, text := range r.texts.texts {
 				for _, sheet := range []string{"", "/oauth/pages.css?v=1"} {
-					var got strings.Builder
+					var got bytes.Buffer
 					if err := r.render(&got, fileOf(t, page), text, sheet, page); err != nil {
 						t.Fatalf("%s: %v", name, err)
 					}
@@ -85,7 +86,7 @@ func BenchmarkPages(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				var out strings.Builder
+				var out bytes.Buffer
 				if err := r.render(&out, fileOf(b, page), r.texts.texts[0], "/oauth/pages.css?v=1", page); err != nil {
 					b.Fatal(err)
 				}
