@@ -32,6 +32,9 @@ type pending struct {
 type interaction struct {
 	oauthreg.Interaction
 	pending
+	// carried says that it is not stored: it travels through the browser that
+	// signs in, or is new.
+	carried bool
 }
 
 // resumePath is where the browser comes back to after signing in, with the handle
@@ -58,6 +61,19 @@ func (s *Server) resumeAs(w http.ResponseWriter, r *http.Request, handle string,
 	if err != nil {
 		return err
 	}
+	return s.advanceAs(w, r, client, &in.Params, in, login, made)
+}
+
+// resumeCarried is resumeAs for a request that is not stored yet, unless the same
+// sign-in was answered before.
+func (s *Server) resumeCarried(w http.ResponseWriter, r *http.Request, carried oauthreg.Interaction, login *oauthreg.Login, made *freshSession) error {
+	carried.Browser = s.browserOf(r)
+	in := &interaction{Interaction: carried, carried: true}
+	client, err := s.reopen(r.Context(), in)
+	if err != nil {
+		return err
+	}
+	in.SignedIn = true
 	return s.advanceAs(w, r, client, &in.Params, in, login, made)
 }
 
@@ -99,28 +115,38 @@ func (s *Server) interactionOf(ctx context.Context, handle, browser string) (*in
 	}
 	in := &interaction{Interaction: stored}
 	in.Handle, in.Browser = handle, browser
-	if err := in.readBinary(stored.Request); err != nil {
-		return nil, nil, serverError(err)
+	client, err := s.reopen(ctx, in)
+	if err != nil {
+		return nil, nil, err
+	}
+	return in, client, nil
+}
+
+// reopen reads what is kept of a request and decides once more whether its client,
+// as it is now, may make it.
+func (s *Server) reopen(ctx context.Context, in *interaction) (*oauthreg.Client, error) {
+	if err := in.readBinary(in.Request); err != nil {
+		return nil, serverError(err)
 	}
 	client, err := s.interactingClient(ctx, in)
 	switch {
 	case errors.Is(err, oauthreg.ErrNotFound):
-		return nil, nil, expiredInteraction()
+		return nil, expiredInteraction()
 	case err != nil:
-		return nil, nil, err
+		return nil, err
 	case client.Suspended():
-		return nil, nil, oauthError(http.StatusBadRequest, "invalid_client", "The client is not known here.")
+		return nil, oauthError(http.StatusBadRequest, "invalid_client", "The client is not known here.")
 	}
 	infoOf(ctx).isClient(client)
 	target, oerr := redirectTarget(client, in.Params.RedirectURI)
 	if oerr != nil {
-		return nil, nil, oerr
+		return nil, oerr
 	}
 	in.Params.RedirectTo = target
 	if oerr := s.permitAuthorize(client, &in.Params); oerr != nil {
-		return nil, nil, oerr
+		return nil, oerr
 	}
-	return in, client, nil
+	return client, nil
 }
 
 func expiredInteraction() *Error {
@@ -151,7 +177,31 @@ func (s *Server) advance(w http.ResponseWriter, r *http.Request, client *oauthre
 
 // advanceAs is advance for the user who is signed in; login is nil for nobody.
 // made is the session, if that is new.
-func (s *Server) advanceAs(w http.ResponseWriter, r *http.Request, client *oauthreg.Client, p *authorizeParams, in *interaction, login *oauthreg.Login, made *freshSession) (err error) {
+func (s *Server) advanceAs(w http.ResponseWriter, r *http.Request, client *oauthreg.Client, p *authorizeParams, in *interaction, login *oauthreg.Login, made *freshSession) error {
+	err := s.advanceOnce(w, r, client, p, in, login, made)
+	if !errors.Is(err, oauthreg.ErrConflict) || !s.isStored(r.Context(), in) {
+		return err
+	}
+	// The same sign-in was sent twice: the request is what the first made of it.
+	in, client, err = s.cameBack(r, in.Handle)
+	if err != nil {
+		return err
+	}
+	return s.advanceAs(w, r, client, &in.Params, in, login, made)
+}
+
+// isStored reports whether a request that travelled through the browser is stored.
+func (s *Server) isStored(ctx context.Context, in *interaction) bool {
+	if in == nil || !in.carried {
+		return false
+	}
+	_, err := s.store.Interaction(ctx, in.Handle, in.Browser)
+	return !errors.Is(err, oauthreg.ErrNotFound)
+}
+
+// advanceOnce is advanceAs but for a request that is carried and, as only a conflict
+// tells, stored.
+func (s *Server) advanceOnce(w http.ResponseWriter, r *http.Request, client *oauthreg.Client, p *authorizeParams, in *interaction, login *oauthreg.Login, made *freshSession) (err error) {
 	if need := s.needsSignIn(client, login, p, in); need != nil {
 		if err := s.storeWith(r.Context(), made, nil); err != nil {
 			return err
@@ -162,8 +212,14 @@ func (s *Server) advanceAs(w http.ResponseWriter, r *http.Request, client *oauth
 		if need.refuse != nil {
 			return s.answerError(w, r, p, need.refuse)
 		}
-		if in, err = s.keep(w, r, client, p, in, nil, nil); err != nil {
-			return err
+		if in == nil {
+			in = s.newInteraction(w, r, client, p)
+		}
+		in.decider(nil)
+		if !in.carried || s.builtin == nil || len(in.Request) > maxCarried {
+			if err := s.keep(r, client, in, nil); err != nil {
+				return err
+			}
 		}
 		return s.beginSignIn(w, r, s.signInRequest(client, p, in, need))
 	}
@@ -178,14 +234,18 @@ func (s *Server) advanceAs(w http.ResponseWriter, r *http.Request, client *oauth
 		if p.prompts("none") {
 			return s.answerError(w, r, p, oauthError(http.StatusBadRequest, "consent_required", "The user has to consent."))
 		}
-		if in, err = s.keep(w, r, client, p, in, login, made); err != nil {
+		if in == nil {
+			in = s.newInteraction(w, r, client, p)
+		}
+		in.decider(login)
+		if err := s.keep(r, client, in, made); err != nil {
 			return err
 		}
 		s.redirect(w, r, s.base+"/consent?consent_token="+url.QueryEscape(in.Handle))
 		return nil
 	}
 	target, err := s.answerCode(r.Context(), client, login, p, in, consent, made)
-	if errors.Is(err, oauthreg.ErrConflict) {
+	if errors.Is(err, oauthreg.ErrConflict) && !s.isStored(r.Context(), in) {
 		now, cerr := s.consentState(r.Context(), client, login, p)
 		switch {
 		case cerr != nil:
@@ -310,37 +370,62 @@ func (s *Server) signInRequest(client *oauthreg.Client, p *authorizeParams, in *
 		UILocales:     p.UILocales,
 		Display:       p.Display,
 	}
+	if in.carried {
+		req.carried = &in.Interaction
+	}
 	if need.fresh {
 		req.NotBefore = in.CreatedAt
 	}
 	return req
 }
 
-// keep stores the request on our side, bound to this browser, or moves the one
-// that is stored. login is who has to decide, nil while nobody is signed in, and
-// made their session, if that is new.
-func (s *Server) keep(w http.ResponseWriter, r *http.Request, client *oauthreg.Client, p *authorizeParams, in *interaction, login *oauthreg.Login, made *freshSession) (*interaction, error) {
+// newInteraction is a request that waits for a person, bound to this browser.
+func (s *Server) newInteraction(w http.ResponseWriter, r *http.Request, client *oauthreg.Client, p *authorizeParams) *interaction {
 	now := s.now().UTC()
-	if in == nil {
-		in = &interaction{pending: pending{Params: *p}}
-		in.Interaction = oauthreg.Interaction{
+	return &interaction{
+		Interaction: oauthreg.Interaction{
 			Handle: newHandle(now), Browser: s.browser(w, r), ClientID: client.ID,
 			CreatedAt: now.Truncate(time.Millisecond), ExpiresAt: now.Add(s.cfg.InteractionLifetime),
-		}
-		in.decider(login)
-		return in, s.store.CreateInteraction(r.Context(), in.Interaction)
+		},
+		pending: pending{Params: *p},
+		carried: true,
 	}
-	in.decider(login)
-	err := s.storeWith(r.Context(), made, func(ctx context.Context) error { return s.store.UpdateInteraction(ctx, in.Interaction) })
-	switch {
-	case errors.Is(err, oauthreg.ErrConsumed):
-		return nil, finishedInteraction(client)
-	case errors.Is(err, oauthreg.ErrNotFound):
-		return nil, expiredInteraction()
-	}
-	return in, err
 }
 
+// keep stores the request as it is now, and with it made, the session of who has to
+// decide, if that is new.
+func (s *Server) keep(r *http.Request, client *oauthreg.Client, in *interaction, made *freshSession) error {
+	write := s.store.UpdateInteraction
+	if in.carried {
+		write = s.store.CreateInteraction
+	}
+	err := s.storeWith(r.Context(), made, func(ctx context.Context) error { return write(ctx, in.Interaction) })
+	switch {
+	case err == nil:
+		in.carried = false
+	case errors.Is(err, oauthreg.ErrConsumed):
+		return finishedInteraction(client)
+	case errors.Is(err, oauthreg.ErrNotFound):
+		return expiredInteraction()
+	}
+	return err
+}
+
+// finish ends a request: it is answered once.
+func (s *Server) finish(ctx context.Context, in *interaction) error {
+	if !in.carried {
+		return s.store.FinishInteraction(ctx, in.Handle)
+	}
+	return s.inTransaction(ctx, func(ctx context.Context) error {
+		if err := s.store.CreateInteraction(ctx, in.Interaction); err != nil {
+			return err
+		}
+		return s.store.FinishInteraction(ctx, in.Handle)
+	})
+}
+
+// decider makes the request one that login has to decide; nil while nobody is signed
+// in.
 func (in *interaction) decider(login *oauthreg.Login) {
 	in.Subject, in.SessionID = "", ""
 	in.AuthTime, in.AMR, in.ACR = time.Time{}, nil, ""
@@ -403,7 +488,7 @@ func containsAll(have, want []string) bool {
 // with access_denied.
 func (s *Server) refuse(ctx context.Context, client *oauthreg.Client, p *authorizeParams, in *interaction, description string) (string, error) {
 	if in != nil {
-		err := s.store.FinishInteraction(ctx, in.Handle)
+		err := s.finish(ctx, in)
 		switch {
 		case errors.Is(err, oauthreg.ErrConsumed):
 			return "", finishedInteraction(client)
@@ -460,7 +545,7 @@ func (s *Server) answerCode(ctx context.Context, client *oauthreg.Client, login 
 	grant := func(ctx context.Context) error {
 		answer = nil
 		if in != nil {
-			if err := s.store.FinishInteraction(ctx, in.Handle); err != nil {
+			if err := s.finish(ctx, in); err != nil {
 				return err
 			}
 		}

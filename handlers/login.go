@@ -3,7 +3,6 @@ package handlers
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -72,103 +71,6 @@ func (p *passwordSignIn) idleEnd(now, absolute time.Time) time.Time {
 		return idle
 	}
 	return absolute
-}
-
-// signInStep is what the sign-in page needs of a [SignInRequest]. It travels
-// through the browser, encrypted and bound to it, so what comes back is what we
-// sent: the browser has no say in where it is sent afterwards.
-type signInStep struct {
-	ReturnTo   string   `json:"r"`
-	FormTarget string   `json:"f,omitempty"`
-	ClientID   string   `json:"c,omitempty"`
-	ClientName string   `json:"n,omitempty"`
-	ClientLogo string   `json:"i,omitempty"`
-	LoginHint  string   `json:"h,omitempty"`
-	Fresh      bool     `json:"a,omitempty"` // who is signed in has to prove it again
-	Other      bool     `json:"o,omitempty"` // the user may want another account
-	UILocales  []string `json:"l,omitempty"`
-	Expires    int64    `json:"e"` // Unix time
-}
-
-// Begin sends the browser to the sign-in page.
-func (p *passwordSignIn) Begin(w http.ResponseWriter, r *http.Request, req SignInRequest) {
-	_, interaction, err := p.newStep(w, r, req)
-	if err != nil {
-		failPage(p.s, w, r, toOAuth(err))
-		return
-	}
-	p.s.redirect(w, r, p.s.base+"/login?interaction="+interaction)
-}
-
-// begin is Begin without the way there: it answers with the page, unless that would
-// answer a form, which is not to be repeated when the page is loaded again.
-func (p *passwordSignIn) begin(w http.ResponseWriter, r *http.Request, req SignInRequest) error {
-	if r.Method == http.MethodPost {
-		p.Begin(w, r, req)
-		return nil
-	}
-	step, interaction, err := p.newStep(w, r, req)
-	if err != nil {
-		return err
-	}
-	return p.ask(w, r, step, interaction, "")
-}
-
-// newStep is what the sign-in page needs of req, and the form in which it travels
-// through r's browser.
-func (p *passwordSignIn) newStep(w http.ResponseWriter, r *http.Request, req SignInRequest) (step *signInStep, interaction string, err error) {
-	if !isLocalPath(req.ReturnTo) {
-		return nil, "", serverError(errors.New("sign-in: ReturnTo is not a path on this server"))
-	}
-	step = &signInStep{
-		ReturnTo: req.ReturnTo, FormTarget: cspSource(req.RedirectURI),
-		ClientID: req.Client.ClientID, ClientName: req.Client.Name, ClientLogo: req.Client.Logo,
-		Fresh: !req.NotBefore.IsZero(), Other: req.SelectAccount,
-		Expires: p.s.now().Add(p.s.cfg.InteractionLifetime).Unix(),
-	}
-	if len(req.LoginHint) <= maxUsername {
-		step.LoginHint = req.LoginHint
-	}
-	for _, l := range req.UILocales {
-		if len(step.UILocales) < maxLocales && len(l) <= maxLocale {
-			step.UILocales = append(step.UILocales, l)
-		}
-	}
-	b, err := json.Marshal(step)
-	if err != nil {
-		return nil, "", serverError(err)
-	}
-	return step, sealValue(p.keys(), p.s.browser(w, r), b), nil
-}
-
-func (p *passwordSignIn) keys() []*secretKey { return p.s.keysFor("sign-in step") }
-
-// isLocalPath reports whether path leads to this origin, however a browser reads
-// it.
-func isLocalPath(path string) bool {
-	u, err := url.Parse(path)
-	return err == nil && u.Scheme == "" && u.Host == "" && u.User == nil && strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") &&
-		!strings.ContainsFunc(path, func(r rune) bool { return r == '\\' || r <= ' ' || r == 0x7f })
-}
-
-// step opens what Begin sealed, for the browser it was sealed for. Without an
-// interaction it is the sign-in of somebody who came by themselves.
-func (p *passwordSignIn) step(browser, interaction string) (*signInStep, bool) {
-	if interaction == "" {
-		return &signInStep{ReturnTo: p.s.base + "/account"}, true
-	}
-	if browser == "" {
-		return nil, false
-	}
-	b, ok := openValue(p.keys(), browser, interaction)
-	if !ok {
-		return nil, false
-	}
-	step := new(signInStep)
-	if err := json.Unmarshal(b, step); err != nil {
-		return nil, false
-	}
-	return step, p.s.now().Unix() < step.Expires
 }
 
 // login serves GET /login, the sign-in page or, for a browser with accounts to
@@ -307,6 +209,9 @@ func (p *passwordSignIn) submit(w http.ResponseWriter, r *http.Request) error {
 // for, without sending the browser back there first, or with the way to where
 // else it was asked for.
 func (p *passwordSignIn) goOn(w http.ResponseWriter, r *http.Request, step *signInStep, login *oauthreg.Login, made *freshSession) error {
+	if step.Request != nil {
+		return p.s.resumeCarried(w, r, *step.Request, login, made)
+	}
 	if to, err := url.Parse(step.ReturnTo); err == nil && to.Path == p.s.base+resumePath {
 		return p.s.resumeAs(w, r, to.Query().Get("interaction"), login, made)
 	}

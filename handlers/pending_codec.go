@@ -62,9 +62,7 @@ func (p *pending) appendBinary(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	w.text(pendingHintSubject, a.HintSubject)
-	if p.SignedIn {
-		w.text(pendingSignedIn, "1")
-	}
+	w.flag(pendingSignedIn, p.SignedIn)
 	w.moment(pendingAuthTime, p.AuthTime, "")
 	w.list(pendingAMR, p.AMR)
 	w.text(pendingACR, p.ACR)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/ory/fosite"
+
+	"github.com/oauthreg/oauthreg/oauthreg"
 )
 
 // setAll sets every member of a struct, so that a new one is noticed here.
@@ -36,6 +38,11 @@ func setAll(t *testing.T, v reflect.Value) {
 			f.Set(reflect.ValueOf(new(int64)))
 		case authorizeParams:
 			setAll(t, f)
+		case []byte:
+			f.SetBytes([]byte(name))
+		case *oauthreg.Interaction:
+			f.Set(reflect.ValueOf(new(oauthreg.Interaction)))
+			setAll(t, f.Elem())
 		default:
 			t.Fatalf("%s has a type this test does not know", name)
 		}
@@ -73,6 +80,27 @@ func TestSessionCodec(t *testing.T) {
 	got := new(Session)
 	if err := got.UnmarshalBinary(append(b, 200, 2, 'x', 'y')); err != nil || !reflect.DeepEqual(got, full) {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestSignInStepCodec(t *testing.T) {
+	full := new(signInStep)
+	setAll(t, reflect.ValueOf(full).Elem())
+	// The browser's is where it comes back from, and nobody has signed in.
+	full.Request.Browser, full.Request.Subject, full.Request.SessionID, full.Request.ExpiresAt = "", "", "", full.Expires
+	for name, want := range map[string]*signInStep{"full": full, "empty": {}} {
+		b := want.appendBinary(nil)
+		got := new(signInStep)
+		if err := got.readBinary(b); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, %v, want %+v", name, got, err, want)
+		}
+		for n := range b {
+			_ = new(signInStep).readBinary(b[:n]) // must not panic
+		}
+		b[0]++
+		if new(signInStep).readBinary(b) == nil {
+			t.Error("another version is accepted")
+		}
 	}
 }
 

@@ -55,6 +55,8 @@ type SignInRequest struct {
 	// UILocales is ui_locales, Display is display.
 	UILocales []string
 	Display   string
+
+	carried *oauthreg.Interaction // not stored, for the built-in sign-in to take along
 }
 
 // Users answers for the built-in sign-in who has which password.

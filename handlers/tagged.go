@@ -24,6 +24,12 @@ func (w *tagWriter) text(tag byte, v string) {
 	}
 }
 
+func (w *tagWriter) flag(tag byte, v bool) {
+	if v {
+		w.item(tag, "1")
+	}
+}
+
 // list writes one item for each value.
 func (w *tagWriter) list(tag byte, list []string) {
 	for _, v := range list {

@@ -74,7 +74,9 @@ type Interaction struct {
 
 // InteractionStore keeps authorization requests between the browser's visits.
 type InteractionStore interface {
-	// CreateInteraction stores i under the digest of i.Handle.
+	// CreateInteraction stores i under the digest of i.Handle; [ErrConflict] when
+	// that is taken. Inside a transaction of the engine it is part of it, and the
+	// verdict may come with the commit.
 	CreateInteraction(ctx context.Context, i Interaction) error
 	// Interaction returns the pending interaction with that handle, if browser
 	// is the one it is bound to; an empty browser skips that check, for callers

@@ -3,7 +3,6 @@ package storage
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"time"
 
 	"github.com/ory/fosite"
@@ -33,15 +32,12 @@ func (s *Store) CreateAccessTokenSession(ctx context.Context, signature string, 
 		if q.id == signature {
 			q.id = ""
 		}
-		return s.doOne(ctx, doing, func(ctx context.Context, c conn) error {
-			n, err := c.exec(ctx, `INSERT INTO oauthreg_access_tokens
+		return s.doOne(ctx, doing, statement{
+			query: `INSERT INTO oauthreg_access_tokens
 				(signature, grant_id, client_id, incarnation, request, created_at, expires_at)
 				SELECT ?, ?, c.id, c.incarnation, ?, ?, ? FROM oauthreg_clients c WHERE c.id = ? AND c.suspended_at IS NULL`,
-				q.key, q.id, q.sealed, now, expires, q.clientID)
-			if err == nil && n == 0 {
-				return fmt.Errorf("%w: %w", errNoClient, fosite.ErrNotFound)
-			}
-			return err
+			args:    []any{q.key, q.id, q.sealed, now, expires, q.clientID},
+			verdict: orElse(errClientOver),
 		})
 	}
 	if s.lastsUntil(ctx, q.id, expires, now) {
@@ -122,10 +118,7 @@ func (s *Store) DeleteAccessTokenSession(ctx context.Context, signature string) 
 		return nil
 	}
 	key := rowKey(signature)
-	return s.doOne(ctx, "delete access token", func(ctx context.Context, c conn) error {
-		_, err := c.exec(ctx, "DELETE FROM oauthreg_access_tokens WHERE signature = ?", key)
-		return err
-	})
+	return s.doOne(ctx, "delete access token", statement{query: "DELETE FROM oauthreg_access_tokens WHERE signature = ?", args: []any{key}})
 }
 
 // RevokeAccessToken revokes the grant of that id with all its codes and tokens

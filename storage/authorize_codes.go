@@ -58,7 +58,7 @@ func (s *Store) CreateAuthorizeCodeSession(ctx context.Context, signature string
 			SELECT ?, g.id, ?, ?, ?, ? FROM oauthreg_grants g WHERE g.id = ?`,
 			q.key, q.clientID, q.sealed, micros(now), expires, q.id)
 		if err == nil && n == 0 {
-			return fmt.Errorf("%w: %w", errNoClient, fosite.ErrNotFound)
+			return errClientOver
 		}
 		return err
 	})

@@ -20,7 +20,10 @@ var errGrantOver = fmt.Errorf("the grant was revoked, has ended, or does not exi
 // errNoClient is why nothing is stored for a client: it was deleted, or suspended,
 // while the request was under way. Otherwise what is stored would come alive with
 // the next client of that id.
-var errNoClient = errors.New("the client is not registered, or suspended")
+var (
+	errNoClient   = errors.New("the client is not registered, or suspended")
+	errClientOver = fmt.Errorf("%w: %w", errNoClient, fosite.ErrNotFound)
+)
 
 // fromHolder ends an INSERT whose SELECT has the row of a client that may hold
 // grants, by the name c. While that is locked the client is not deleted: who deletes

@@ -10,7 +10,7 @@ import (
 )
 
 // CreateInteraction stores a pending request; see [oauthreg.InteractionStore].
-// Its Request and Subject are encrypted. [oauthreg.ErrConflict] if the handle is taken.
+// Its Request and Subject are encrypted.
 func (s *Store) CreateInteraction(ctx context.Context, i oauthreg.Interaction) error {
 	const doing = "create interaction"
 	if i.Handle == "" {
@@ -32,11 +32,10 @@ func (s *Store) CreateInteraction(ctx context.Context, i oauthreg.Interaction) e
 	if i.CreatedAt.IsZero() {
 		i.CreatedAt = s.now()
 	}
-	return s.writeOne(ctx, doing, func(ctx context.Context, c conn) error {
-		_, err := c.exec(ctx, `INSERT INTO oauthreg_interactions
+	return s.doOne(ctx, doing, statement{
+		query: `INSERT INTO oauthreg_interactions
 			(handle, browser, client_id, subject, session_id, request, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			key, browser, i.ClientID, subject, i.SessionID, sealed, micros(i.CreatedAt), expiry(i.ExpiresAt))
-		return err
+		args: []any{key, browser, i.ClientID, subject, i.SessionID, sealed, micros(i.CreatedAt), expiry(i.ExpiresAt)},
 	})
 }
 
@@ -101,13 +100,11 @@ func (s *Store) UpdateInteraction(ctx context.Context, i oauthreg.Interaction) e
 	if err != nil {
 		return explain(doing, err)
 	}
-	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
-		n, err := c.exec(ctx, `UPDATE oauthreg_interactions SET subject = ?, session_id = ?, request = ?
-			WHERE handle = ? AND finished_at IS NULL AND expires_at > ?`, subject, i.SessionID, sealed, key, now)
-		if err != nil || n == 1 {
-			return err
-		}
-		return interactionOver(ctx, c, key, now)
+	return s.doStatement(ctx, doing, statement{
+		query: `UPDATE oauthreg_interactions SET subject = ?, session_id = ?, request = ?
+			WHERE handle = ? AND finished_at IS NULL AND expires_at > ?`,
+		args:    []any{subject, i.SessionID, sealed, key, now},
+		verdict: interactionOver(key, now),
 	})
 }
 
@@ -119,24 +116,28 @@ func (s *Store) FinishInteraction(ctx context.Context, handle string) error {
 		return oauthreg.ErrNotFound
 	}
 	key, now := rowKey(handle), micros(s.now())
-	return s.do(ctx, "finish interaction", func(ctx context.Context, c conn) error {
-		n, err := c.exec(ctx, "UPDATE oauthreg_interactions SET finished_at = ? WHERE handle = ? AND finished_at IS NULL AND expires_at > ?", now, key, now)
-		if err != nil || n == 1 {
-			return err
-		}
-		return interactionOver(ctx, c, key, now)
+	return s.doStatement(ctx, "finish interaction", statement{
+		query:   "UPDATE oauthreg_interactions SET finished_at = ? WHERE handle = ? AND finished_at IS NULL AND expires_at > ?",
+		args:    []any{now, key, now},
+		verdict: interactionOver(key, now),
 	})
 }
 
-// interactionOver says why an interaction is not pending.
-func interactionOver(ctx context.Context, c conn, key []byte, now int64) error {
-	var finished sql.NullInt64
-	_, err := c.one(ctx, "SELECT finished_at FROM oauthreg_interactions WHERE handle = ? AND expires_at > ?", []any{key, now}, &finished)
-	switch {
-	case err != nil:
-		return err
-	case finished.Valid:
-		return &oauthreg.UsedError{At: fromMaybe(finished), Err: oauthreg.ErrConsumed}
+// interactionOver is a verdict, which says why an interaction is not pending when no
+// row is there.
+func interactionOver(key []byte, now int64) func(context.Context, conn, int64) error {
+	return func(ctx context.Context, c conn, n int64) error {
+		if n > 0 {
+			return nil
+		}
+		var finished sql.NullInt64
+		_, err := c.one(ctx, "SELECT finished_at FROM oauthreg_interactions WHERE handle = ? AND expires_at > ?", []any{key, now}, &finished)
+		switch {
+		case err != nil:
+			return err
+		case finished.Valid:
+			return &oauthreg.UsedError{At: fromMaybe(finished), Err: oauthreg.ErrConsumed}
+		}
+		return oauthreg.ErrNotFound
 	}
-	return oauthreg.ErrNotFound
 }

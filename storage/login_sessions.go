@@ -87,11 +87,10 @@ func (s *Store) CreateLoginSession(ctx context.Context, l oauthreg.LoginSession)
 		l.LastSeenAt = l.CreatedAt
 	}
 	expires, idle := expiry(l.ExpiresAt), expiry(l.IdleExpiresAt)
-	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
-		_, err := c.exec(ctx, "INSERT INTO oauthreg_login_sessions (expires_at, "+loginColumns+") VALUES ("+marks(12)+")",
-			min(expires, idle), key,
-			l.SessionID, l.Subject, maybe(l.AuthTime), amr, acr, browser, micros(l.CreatedAt), micros(l.LastSeenAt), expires, idle)
-		return err
+	return s.doStatement(ctx, doing, statement{
+		query: "INSERT INTO oauthreg_login_sessions (expires_at, " + loginColumns + ") VALUES (" + marks(12) + ")",
+		args: []any{min(expires, idle), key,
+			l.SessionID, l.Subject, maybe(l.AuthTime), amr, acr, browser, micros(l.CreatedAt), micros(l.LastSeenAt), expires, idle},
 	})
 }
 

@@ -135,10 +135,7 @@ func (s *Store) DeleteRefreshTokenSession(ctx context.Context, signature string)
 		return nil
 	}
 	key := rowKey(signature)
-	return s.doOne(ctx, "delete refresh token", func(ctx context.Context, c conn) error {
-		_, err := c.exec(ctx, "DELETE FROM oauthreg_refresh_tokens WHERE signature = ?", key)
-		return err
-	})
+	return s.doOne(ctx, "delete refresh token", statement{query: "DELETE FROM oauthreg_refresh_tokens WHERE signature = ?", args: []any{key}})
 }
 
 // RevokeRefreshToken revokes the grant of that id with all its codes and tokens

@@ -76,8 +76,8 @@ var (
 //
 // These take part: all of fosite's Create, Delete, Invalidate, Rotate, Revoke
 // and Set methods, and CreateGrant, UseGrant, SaveConsent, RevokeGrants,
-// UpdateInteraction, FinishInteraction, CreateLoginSession, EndLoginSession,
-// JoinSession and EndSession. Others write at once, on their own.
+// CreateInteraction, UpdateInteraction, FinishInteraction, CreateLoginSession,
+// EndLoginSession, JoinSession and EndSession. Others write at once, on their own.
 //
 // Transactions nest. Committing an inner one leaves its writes to the outer;
 // rolling it back drops its writes alone. The context is bound to this Store
@@ -210,12 +210,12 @@ func (s *Store) doStatement(ctx context.Context, doing string, one statement) er
 	return s.collect(ctx, op{doing: doing, one: &one})
 }
 
-// doOne is do for one statement; see [backend].
-func (s *Store) doOne(ctx context.Context, doing string, fn func(context.Context, conn) error) error {
+// doOne is doStatement for one that may be run again; see [backend].
+func (s *Store) doOne(ctx context.Context, doing string, one statement) error {
 	if !s.waits(ctx) {
-		return s.writeOne(ctx, doing, fn)
+		return s.writeOne(ctx, doing, one.run)
 	}
-	return s.collect(ctx, op{doing: doing, run: fn})
+	return s.collect(ctx, op{doing: doing, one: &one})
 }
 
 // collect leaves a write to the transaction in ctx.

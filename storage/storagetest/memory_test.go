@@ -712,8 +712,14 @@ func (m *memory) EndLoginSession(ctx context.Context, sessionID string) error {
 	})
 }
 
-func (m *memory) CreateInteraction(_ context.Context, i oauthreg.Interaction) error {
-	return m.change(func(r *rows) error { r.interactions[i.Handle] = waiting{Interaction: i}; return nil })
+func (m *memory) CreateInteraction(ctx context.Context, i oauthreg.Interaction) error {
+	return m.write(ctx, func(r *rows) error {
+		if _, taken := r.interactions[i.Handle]; taken {
+			return oauthreg.ErrConflict
+		}
+		r.interactions[i.Handle] = waiting{Interaction: i}
+		return nil
+	})
 }
 
 func (m *memory) Interaction(_ context.Context, handle, browser string) (oauthreg.Interaction, error) {

@@ -96,6 +96,7 @@ var rules = []rule{
 	{"SignInSessionIsProlonged", "oauthreg.SessionStore: TouchLoginSession", signInSessionIsProlonged},
 	{"SignInSessionsAreListed", "oauthreg.SessionStore: ListLoginSessions", signInSessionsAreListed},
 	{"InteractionIsKeptWhole", "oauthreg.InteractionStore: CreateInteraction, Interaction", interactionIsKeptWhole},
+	{"InteractionIsCreatedOnce", "RFC 6749 §10.12: a decision is made once", interactionIsCreatedOnce},
 	{"InteractionIsUpdated", "oauthreg.InteractionStore: UpdateInteraction", interactionIsUpdated},
 	{"InteractionIsFinishedOnce", "RFC 6749 §10.12: a decision is made once", interactionIsFinishedOnce},
 	{"InteractionIsBoundToBrowser", "RFC 6749 §10.12: the decision is the user agent's own", interactionIsBoundToBrowser},

@@ -142,6 +142,20 @@ func interactionIsUpdated(t testing.TB, s Store) {
 	same(t, "interaction", got, after)
 }
 
+func interactionIsCreatedOnce(t testing.TB, s Store) {
+	i := oauthreg.Interaction{Handle: "h", Request: []byte("{}"), ExpiresAt: time.Now().Add(time.Hour)}
+	race(t, callers, oauthreg.ErrConflict, func(n int) error {
+		if n%2 == 0 {
+			return s.CreateInteraction(t.Context(), i)
+		}
+		return inTransaction(t.Context(), s, func(ctx context.Context) error { return s.CreateInteraction(ctx, i) })
+	})
+	must(t, s.FinishInteraction(t.Context(), "h"))
+	want(t, "one of a finished one's handle", s.CreateInteraction(t.Context(), i), oauthreg.ErrConflict)
+	_, err := s.Interaction(t.Context(), "h", "")
+	want(t, "the finished one", err, oauthreg.ErrConsumed)
+}
+
 func interactionIsFinishedOnce(t testing.TB, s Store) {
 	pending(t, s)
 	race(t, callers, oauthreg.ErrConsumed, func(i int) error {

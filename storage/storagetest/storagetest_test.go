@@ -99,6 +99,7 @@ type (
 	revivedConsent   struct{ Store }
 	anyBrowser       struct{ Store }
 	endless          struct{ Store }
+	twiceCreated     struct{ Store }
 	twiceFinished    struct{ Store }
 	loudRollback     struct{ Store }
 	flatTransactions struct{ Store }
@@ -302,6 +303,14 @@ func (s endless) CreateInteraction(ctx context.Context, i oauthreg.Interaction) 
 		i.ExpiresAt = time.Now().Add(time.Hour)
 	}
 	return s.Store.CreateInteraction(ctx, i)
+}
+
+func (s twiceCreated) CreateInteraction(ctx context.Context, i oauthreg.Interaction) error {
+	err := s.Store.CreateInteraction(ctx, i)
+	if errors.Is(err, oauthreg.ErrConflict) {
+		return nil
+	}
+	return err
 }
 
 func (s twiceFinished) FinishInteraction(ctx context.Context, handle string) error {
@@ -611,6 +620,7 @@ func TestBrokenStores(t *testing.T) {
 		"ConsentTellsLastIssue":           func(s Store) Store { return unusedConsent{s} },
 		"InteractionIsBoundToBrowser":     func(s Store) Store { return anyBrowser{s} },
 		"InteractionExpires":              func(s Store) Store { return endless{s} },
+		"InteractionIsCreatedOnce":        func(s Store) Store { return twiceCreated{s} },
 		"InteractionIsFinishedOnce":       func(s Store) Store { return twiceFinished{s} },
 		"RollbackAfterCommitIsQuiet":      func(s Store) Store { return loudRollback{s} },
 		"TransactionsNest":                func(s Store) Store { return flatTransactions{s} },

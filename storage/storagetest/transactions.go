@@ -125,6 +125,9 @@ func writes(t testing.TB, s Store) (list []write) {
 		return err
 	}, func() bool { _, err := s.Consent(t.Context(), k.ID, "carol"); return err == nil })
 
+	add("CreateInteraction", func(ctx context.Context) error {
+		return s.CreateInteraction(ctx, oauthreg.Interaction{Handle: "new", Request: []byte("{}"), ExpiresAt: end})
+	}, func() bool { _, err := s.Interaction(t.Context(), "new", ""); return err == nil })
 	pending(t, s)
 	add("UpdateInteraction", func(ctx context.Context) error {
 		return s.UpdateInteraction(ctx, oauthreg.Interaction{Handle: "h", Subject: "alice", Request: []byte("{}")})
