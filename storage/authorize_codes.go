@@ -36,6 +36,13 @@ func (s *Store) CreateAuthorizeCodeSession(ctx context.Context, signature string
 	}
 	now := s.now()
 	expires := q.expiresAt(fosite.AuthorizeCode, now.Add(maxCodeLifetime))
+	if s.lastsUntil(ctx, q.id, expires, micros(now)) {
+		return s.doStatement(ctx, doing, statement{
+			query: `INSERT INTO oauthreg_authorize_codes
+				(signature, grant_id, client_id, request, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)`,
+			args: []any{q.key, q.id, q.clientID, q.sealed, micros(now), expires},
+		})
+	}
 	scopes, err := listJSON(q.scopes)
 	if err != nil {
 		return explain(doing, err)

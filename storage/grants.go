@@ -121,7 +121,7 @@ func (s *Store) CreateGrant(ctx context.Context, g oauthreg.Grant) error {
 	}
 	consentID := s.consentNamed(ctx, g.ConsentID)
 	from, holder := s.fromHolder(g.ClientID)
-	return s.do(ctx, doing, func(ctx context.Context, c conn) error {
+	err = s.do(ctx, doing, func(ctx context.Context, c conn) error {
 		consent := consentID()
 		if g.ConsentID != "" {
 			// Also locks the consent's row, where rows are locked: a revocation
@@ -145,6 +145,10 @@ func (s *Store) CreateGrant(ctx context.Context, g oauthreg.Grant) error {
 		}
 		return err
 	})
+	if err == nil && g.RevokedAt.IsZero() {
+		s.usesGrant(ctx, g.ID, expiry(g.ExpiresAt))
+	}
+	return err
 }
 
 // Grant returns a live grant; see [oauthreg.GrantStore].

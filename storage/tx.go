@@ -13,8 +13,9 @@ type unit struct {
 	mu   sync.Mutex
 	ops  []op
 	done bool
-	// uses are the grants that one of the writes, [Store.UseGrant], finds alive, locks
-	// and leaves with this end: what is issued later in the unit need not look.
+	// uses are the grants that one of the writes, [Store.UseGrant] or
+	// [Store.CreateGrant], leaves locked, alive and with this end: what is issued later
+	// in the unit need not look.
 	uses []grantUse
 	// consents are those that one of the writes saves.
 	consents []*savedConsent
