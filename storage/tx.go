@@ -166,8 +166,8 @@ func (c conn) together(ctx context.Context, ops []op) (int, error) {
 			}
 		}
 	}
-	if err != nil {
-		return 0, ops[len(affected)].failed(c.sql.d.classify(err))
+	if err != nil { // of the one after those, or once all had run
+		return 0, ops[min(len(affected), len(all)-1)].failed(c.sql.d.classify(err))
 	}
 	return len(all), nil
 }

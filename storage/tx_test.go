@@ -592,3 +592,51 @@ func TestTransactionFirstRefusalCounts(t *testing.T) {
 		}
 	})
 }
+
+// sentTogether is a connection that takes statements together.
+type sentTogether struct {
+	pool
+	affected []int64
+	err      error
+}
+
+func (s sentTogether) execAll(context.Context, []statement) ([]int64, error) {
+	return s.affected, s.err
+}
+
+// What statements that were sent together are answered with: the verdict of the first
+// that is refused, else the error of the one that failed, else, when the connection
+// broke after all of them, that.
+func TestStatementsSentTogether(t *testing.T) {
+	s := openTest(t, "memory", testConfig(newClock()))
+	ops := []op{
+		{doing: "first", one: &statement{query: "UPDATE a SET b = ?", args: []any{1}, verdict: orElse(oauthreg.ErrNotFound)}},
+		{doing: "second", one: &statement{query: "UPDATE a SET b = ?", args: []any{2}, verdict: orElse(oauthreg.ErrConsumed)}},
+		{doing: "third", run: func(context.Context, conn) error { return nil }},
+	}
+	broken := errors.New("broken")
+	for name, tt := range map[string]struct {
+		affected []int64
+		err      error
+		n        int
+		want     error
+		says     string
+	}{
+		"all are good":                         {[]int64{1, 1}, nil, 2, nil, ""},
+		"the first is refused":                 {[]int64{0, 1}, nil, 0, oauthreg.ErrNotFound, ""},
+		"both are refused":                     {[]int64{0, 0}, nil, 0, oauthreg.ErrNotFound, ""},
+		"the first is refused, the next fails": {[]int64{0}, broken, 0, oauthreg.ErrNotFound, ""},
+		"the first fails":                      {nil, broken, 0, broken, "first"},
+		"the second fails":                     {[]int64{1}, broken, 0, broken, "second"},
+		"the connection breaks after both":     {[]int64{1, 1}, broken, 0, broken, "second"},
+	} {
+		c := conn{pool: sentTogether{affected: tt.affected, err: tt.err}, sql: s.sql}
+		n, err := c.together(t.Context(), ops)
+		if n != tt.n || !errors.Is(err, tt.want) || err != nil && !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: got %d, %v, want %d, %v", name, n, err, tt.n, tt.want)
+		}
+	}
+	if n, err := (conn{pool: sentTogether{}, sql: s.sql}).together(t.Context(), ops[1:]); n != 0 || err != nil {
+		t.Errorf("one alone: got %d, %v", n, err)
+	}
+}
