@@ -18,7 +18,7 @@ import (
 // Unless it is too long, the authorization request travels with it: so what a
 // stranger asks for is not stored before somebody has signed in for it.
 type signInStep struct {
-	ReturnTo   string
+	ReturnTo   string // empty when Request tells
 	FormTarget string
 	ClientID   string
 	ClientName string
@@ -73,7 +73,7 @@ func (p *passwordSignIn) newStep(w http.ResponseWriter, r *http.Request, req Sig
 		Expires: p.s.now().UTC().Add(p.s.cfg.InteractionLifetime), Request: req.carried,
 	}
 	if step.Request != nil {
-		step.Expires = step.Request.ExpiresAt
+		step.ReturnTo, step.Expires = "", step.Request.ExpiresAt
 	}
 	if len(req.LoginHint) <= maxUsername {
 		step.LoginHint = req.LoginHint

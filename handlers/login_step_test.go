@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -52,16 +53,21 @@ func TestStrangersRequestsAreNotStored(t *testing.T) {
 	}
 }
 
+// signInAt opens the sign-in page of a client and fills it in.
+func (e *env) signInAt(client oauthreg.Client) (b *browser, form url.Values, target string, reg oauthreg.Registration) {
+	reg = e.register(client)
+	target, _ = e.authorizeURL(reg.Client.ClientID)
+	b = e.browser()
+	return b, fieldsWith(b.signInForm(target), "username", b.username, "password", b.password), target, reg
+}
+
 // A request that goes through the browser is answered once, however often the
 // sign-in is sent, one after the other or at the same time.
 func TestCarriedRequestIsAnsweredOnce(t *testing.T) {
 	e := newEnv(t, envOptions{})
 	client := webClient()
 	client.FirstParty = true // there is no consent page between
-	reg := e.register(client)
-	target, _ := e.authorizeURL(reg.Client.ClientID)
-	b := e.browser()
-	form := fieldsWith(b.signInForm(target), "username", b.username, "password", b.password)
+	b, form, _, _ := e.signInAt(client)
 	answers := make([]*answer, 8)
 	var wg sync.WaitGroup
 	for i := range answers {
@@ -86,10 +92,7 @@ func TestCarriedRequestIsAnsweredOnce(t *testing.T) {
 // same decision, which is made once.
 func TestSignInSentAgain(t *testing.T) {
 	e := newEnv(t, envOptions{})
-	reg := e.register(webClient())
-	target, _ := e.authorizeURL(reg.Client.ClientID)
-	b := e.browser()
-	form := fieldsWith(b.signInForm(target), "username", b.username, "password", b.password)
+	b, form, target, _ := e.signInAt(webClient())
 	first := b.do(http.MethodPost, e.issuer+"/login", form)
 	again := b.do(http.MethodPost, e.issuer+"/login", form)
 	if first.location == nil || again.location == nil || first.location.String() != again.location.String() {
@@ -110,10 +113,7 @@ func TestSignInSentAgain(t *testing.T) {
 // A carried request is decided anew: what was taken from its client meanwhile counts.
 func TestCarriedRequestOfChangedClient(t *testing.T) {
 	e := newEnv(t, envOptions{})
-	reg := e.register(webClient())
-	target, _ := e.authorizeURL(reg.Client.ClientID)
-	b := e.browser()
-	form := fieldsWith(b.signInForm(target), "username", b.username, "password", b.password)
+	b, form, _, reg := e.signInAt(webClient())
 	ref := oauthreg.ByID(reg.Client.ID)
 	if _, err := e.reg.Suspend(t.Context(), ref); err != nil {
 		t.Fatal(err)

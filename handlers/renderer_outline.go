@@ -3,7 +3,6 @@ package handlers
 import (
 	"bytes"
 	"crypto/rand"
-	"encoding/binary"
 	"html"
 	"io"
 	"strings"
@@ -48,8 +47,8 @@ type outlined interface {
 	gaps() (values [maxGaps]string, ok bool)
 	// marked is the page with marks for these values.
 	marked(marks) any
-	// appendKey appends everything else that is in the page.
-	appendKey(b []byte) []byte
+	// key writes everything else that is in the page, in one order.
+	key(w *tagWriter)
 }
 
 func newOutlines() *outlines {
@@ -71,9 +70,11 @@ func (o *outlines) write(to *bytes.Buffer, name, lang, sheet string, page any, e
 	if !ok {
 		return false, nil
 	}
-	key := p.appendKey(appendTexts(make([]byte, 0, 512), name, lang, sheet))
+	w := tagWriter{make([]byte, 0, 512)}
+	w.list('p', []string{name, lang, sheet})
+	p.key(&w)
 	o.mu.RLock()
-	made := o.made[string(key)]
+	made := o.made[string(w.b)]
 	o.mu.RUnlock()
 	if made == nil {
 		var text strings.Builder
@@ -85,7 +86,7 @@ func (o *outlines) write(to *bytes.Buffer, name, lang, sheet string, page any, e
 		if len(o.made) >= maxOutlines {
 			clear(o.made)
 		}
-		o.made[string(key)] = made
+		o.made[string(w.b)] = made
 		o.mu.Unlock()
 	}
 	for i, text := range made.before {
@@ -115,25 +116,6 @@ func (o *outlines) cut(text string) *outline {
 	}
 }
 
-// appendTexts appends texts so that others do not look the same.
-func appendTexts(b []byte, texts ...string) []byte {
-	for _, text := range texts {
-		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
-	}
-	return b
-}
-
-func appendFlags(b []byte, flags ...bool) []byte {
-	for _, flag := range flags {
-		if flag {
-			b = append(b, 1)
-		} else {
-			b = append(b, 0)
-		}
-	}
-	return b
-}
-
 // handleChars are what handles are made of.
 const handleChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 
@@ -148,9 +130,11 @@ func linkIn(v string) string {
 	return strings.ReplaceAll(v, "&", "&amp;")
 }
 
-func (c *ClientView) appendKey(b []byte) []byte {
-	b = appendTexts(b, c.ClientID, c.Name, c.Host, c.LogoURI, c.ClientURI, c.TOSURI, c.PolicyURI, c.Logo)
-	return appendFlags(b, c.Verified, c.SelfRegistered, c.FirstParty)
+func (c *ClientView) key(w *tagWriter) {
+	w.list('c', []string{c.ClientID, c.Name, c.Host, c.LogoURI, c.ClientURI, c.TOSURI, c.PolicyURI, c.Logo})
+	w.flag('v', c.Verified)
+	w.flag('s', c.SelfRegistered)
+	w.flag('f', c.FirstParty)
 }
 
 // gaps is part of [outlined]. What somebody typed is not worth an outline.
@@ -163,9 +147,12 @@ func (p LoginPage) marked(m marks) any {
 	return p
 }
 
-func (p LoginPage) appendKey(b []byte) []byte {
-	b = p.Client.appendKey(b)
-	return appendFlags(appendTexts(b, p.Action), p.Failed, p.Throttled, p.Reauthenticate)
+func (p LoginPage) key(w *tagWriter) {
+	p.Client.key(w)
+	w.item('a', p.Action)
+	w.flag('F', p.Failed)
+	w.flag('T', p.Throttled)
+	w.flag('R', p.Reauthenticate)
 }
 
 // gaps is part of [outlined].
@@ -180,14 +167,12 @@ func (p ConsentPage) marked(m marks) any {
 	return p
 }
 
-func (p ConsentPage) appendKey(b []byte) []byte {
-	b = p.Client.appendKey(b)
-	b = appendTexts(b, p.RedirectHost, p.Action)
-	for _, s := range p.Scopes {
-		b = appendFlags(appendTexts(append(b, 's'), s.Name, s.Title, s.Description), s.New)
+func (p ConsentPage) key(w *tagWriter) {
+	p.Client.key(w)
+	w.list('a', []string{p.Action, p.RedirectHost})
+	for _, scope := range p.Scopes {
+		w.list('S', []string{scope.Name, scope.Title, scope.Description})
+		w.flag('N', scope.New)
 	}
-	for _, resource := range p.Resources {
-		b = appendTexts(append(b, 'r'), resource)
-	}
-	return b
+	w.list('r', p.Resources)
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// tagWriter writes what the server keeps in the store: a version, then the members
+// tagWriter writes what the server keeps, in the store mostly: a version, then the members
 // that are not zero, each a tag, the length of its value, and the value. A reader
 // passes over tags it does not know. Times are nanoseconds since 1970 UTC.
 type tagWriter struct{ b []byte }

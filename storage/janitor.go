@@ -25,23 +25,20 @@ const (
 	permissionFor = 30 * 24 * time.Hour
 )
 
-// chore is one kind of row that can go.
+// chore is one kind of row that goes by itself, some time after its end.
 type chore struct {
 	table, key string
-	// ended is the condition, with a time bound once, which is kept ago. It is
-	// checked again when the row is deleted.
-	ended string
-	kept  time.Duration
+	kept       time.Duration
 }
 
 var chores = []chore{
-	{"assertions", "jti", "expires_at <= ?", endedFor},
-	{"interactions", "handle", "expires_at <= ?", endedFor},
-	{"login_sessions", "handle", "expires_at <= ?", endedFor},
-	{"session_members", "session_id", "expires_at <= ?", endedFor},
-	{"logout_outbox", "id", "expires_at <= ?", endedFor},
-	{"access_tokens", "signature", "expires_at <= ?", endedFor},
-	{"initial_access_tokens", "id", "expires_at <= ?", permissionFor},
+	{"assertions", "jti", endedFor},
+	{"interactions", "handle", endedFor},
+	{"login_sessions", "handle", endedFor},
+	{"session_members", "session_id", endedFor},
+	{"logout_outbox", "id", endedFor},
+	{"access_tokens", "signature", endedFor},
+	{"initial_access_tokens", "id", permissionFor},
 }
 
 // Sweep deletes what has ended: rows whose end came five minutes ago, and initial
@@ -74,12 +71,13 @@ func (s *Store) sweep(ctx context.Context, batch int) (map[string]int64, error) 
 	now := s.now()
 	for _, ch := range chores {
 		table, before := "oauthreg_"+ch.table, micros(now.Add(-ch.kept))
-		// Two steps, because not every database deletes with a limit.
-		keys, err := s.keysOf(ctx, "SELECT "+ch.key+" FROM "+table+" WHERE "+ch.ended+" LIMIT ?", []any{before, batch})
+		// Two steps, because not every database deletes with a limit. The end is looked
+		// at again when the row is deleted.
+		keys, err := s.keysOf(ctx, "SELECT "+ch.key+" FROM "+table+" WHERE expires_at <= ? LIMIT ?", []any{before, batch})
 		if err != nil {
 			return gone, explain(doing, err)
 		}
-		n, err := s.deleteRows(ctx, table, ch.key, keys, " AND "+ch.ended, before)
+		n, err := s.deleteRows(ctx, table, ch.key, keys, " AND expires_at <= ?", before)
 		gone[ch.table] += n
 		if err != nil {
 			return gone, explain(doing, err)
