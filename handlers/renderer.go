@@ -80,7 +80,8 @@ func NewRenderer(override fs.FS) (Renderer, error) {
 		b, err := fs.ReadFile(embeddedTemplates, "templates/"+name)
 		return string(b), err
 	}
-	if err := checkOverride(override); err != nil {
+	theirs, err := overridden(override)
+	if err != nil {
 		return nil, err
 	}
 	css, err := read(styleSheet)
@@ -92,14 +93,8 @@ func NewRenderer(override fs.FS) (Renderer, error) {
 	}
 	css = strings.ReplaceAll(css, "\r\n", "\n") // as browsers read it, before they hash it
 	t := &templateRenderer{texts: texts, style: newPageStyle(css), pages: map[string]*template.Template{}}
-	var theirs []string
-	if override != nil {
-		if theirs, err = fs.Glob(override, "*.html"); err != nil {
-			return nil, fmt.Errorf("list templates: %w", err)
-		}
-	}
 	t.ownLayout = slices.Contains(theirs, layout)
-	if len(theirs) == 0 {
+	if !slices.ContainsFunc(theirs, func(name string) bool { return name != styleSheet }) {
 		t.outlines = newOutlines()
 	}
 	shared := template.New("")
@@ -132,24 +127,25 @@ func NewRenderer(override fs.FS) (Renderer, error) {
 	return t, nil
 }
 
-// checkOverride refuses files that replace nothing: a misspelled name would go
-// unnoticed.
-func checkOverride(override fs.FS) error {
+// overridden are the files of ours that override replaces. Those that replace nothing
+// are refused: a misspelled name would go unnoticed.
+func overridden(override fs.FS) (all []string, err error) {
 	if override == nil {
-		return nil
+		return nil, nil
 	}
 	for _, pattern := range []string{"*.html", "*.css"} {
 		names, err := fs.Glob(override, pattern)
 		if err != nil {
-			return fmt.Errorf("list templates: %w", err)
+			return nil, fmt.Errorf("list templates: %w", err)
 		}
 		for _, name := range names {
 			if name != styleSheet && !slices.Contains(sharedTemplates, name) && !slices.Contains(pageTemplates, name) {
-				return fmt.Errorf("template %s: there is no template of that name to replace", name)
+				return nil, fmt.Errorf("template %s: there is no template of that name to replace", name)
 			}
 		}
+		all = append(all, names...)
 	}
-	return nil
+	return all, nil
 }
 
 type templateRenderer struct {

@@ -27,18 +27,11 @@ type grantUse struct {
 	at      int // the index of the write
 }
 
-// op is a write that waits: a statement, or what runs some.
+// op is a write that waits.
 type op struct {
 	doing string
-	one   *statement
 	run   func(context.Context, conn) error
-}
-
-func (o *op) execute(ctx context.Context, c conn) error {
-	if o.one != nil {
-		return o.failed(o.one.run(ctx, c))
-	}
-	return o.failed(o.run(ctx, c))
+	one   *statement // all that run runs; nil when that is something else
 }
 
 // failed says of an error what was being done, unless callers branch on it.
@@ -127,7 +120,7 @@ func (s *Store) Commit(ctx context.Context) error {
 		for rest := ops; len(rest) > 0; {
 			n, err := c.together(ctx, rest)
 			if n == 0 && err == nil {
-				n, err = 1, rest[0].execute(ctx, c)
+				n, err = 1, rest[0].failed(rest[0].run(ctx, c))
 			}
 			if err != nil {
 				return err
@@ -199,7 +192,7 @@ func (s *Store) do(ctx context.Context, doing string, fn func(context.Context, c
 	if !s.waits(ctx) {
 		return s.write(ctx, doing, fn)
 	}
-	return s.collect(ctx, op{doing: doing, run: fn})
+	return s.collect(ctx, op{doing, fn, nil})
 }
 
 // doStatement is do for what is a statement, and lets it go to the database together
@@ -208,7 +201,7 @@ func (s *Store) doStatement(ctx context.Context, doing string, one statement) er
 	if !s.waits(ctx) {
 		return s.write(ctx, doing, one.run)
 	}
-	return s.collect(ctx, op{doing: doing, one: &one})
+	return s.collect(ctx, op{doing, one.run, &one})
 }
 
 // doOne is doStatement for one that may be run again; see [backend].
@@ -216,7 +209,7 @@ func (s *Store) doOne(ctx context.Context, doing string, one statement) error {
 	if !s.waits(ctx) {
 		return s.writeOne(ctx, doing, one.run)
 	}
-	return s.collect(ctx, op{doing: doing, one: &one})
+	return s.collect(ctx, op{doing, one.run, &one})
 }
 
 // collect leaves a write to the transaction in ctx.
