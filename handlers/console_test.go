@@ -596,11 +596,17 @@ func TestConsoleGrants(t *testing.T) {
 		t.Errorf("revoke twice: %d %v", got.status, got.location)
 	}
 	c.clock.add(time.Minute)
+	from := c.clock.Now().UTC()
 	refreshed := c.tokenRequest(first, "grant_type", "refresh_token", "refresh_token", one.str("refresh_token"))
 	refreshed.wantStatus(t, http.StatusOK)
+	to := c.clock.Now().UTC()
 	consents := a.get("/grants?show=consents").body
-	if used := c.clock.Now().UTC().Format(time.RFC3339); !strings.Contains(consents, "last used <time datetime=\""+used) {
-		t.Errorf("the consent is not shown as used at %s:\n%s", used, consents)
+	used := regexp.MustCompile(`last used <time datetime="([^"]+)"`).FindStringSubmatch(consents)
+	if used == nil {
+		t.Fatalf("the consent is not shown as used:\n%s", consents)
+	}
+	if at, err := time.Parse(time.RFC3339, used[1]); err != nil || at.Before(from.Truncate(time.Second)) || at.After(to) {
+		t.Errorf("the consent is shown as used at %s (%v), want between %s and %s", used[1], err, from, to)
 	}
 	consent := link.FindStringSubmatch(consents)
 	if got := a.send("/grants/revoke", url.Values{"consent": {consent[3]}}); got.status != http.StatusSeeOther || alive(first, one) || !alive(second, three) {
