@@ -3,10 +3,12 @@ package handlers
 import (
 	"encoding/json"
 	"strconv"
+	"time"
 )
 
 // jsonAppender is an answer that writes itself, as encoding/json would, but without
-// reflection: those of the endpoints that are asked for every token.
+// reflection: those of the endpoints that are asked for every token, and pages of
+// clients.
 type jsonAppender interface{ appendJSON(b []byte) []byte }
 
 // jsonObject writes the members of an object. A zero number is left out, as
@@ -49,6 +51,30 @@ func (o *jsonObject) number(name string, v int64) {
 	}
 }
 
+// count is a number that is there when it is zero, too.
+func (o *jsonObject) count(name string, v int) {
+	o.name(name)
+	o.b = strconv.AppendInt(o.b, int64(v), 10)
+}
+
+// nullable is a text, or null.
+func (o *jsonObject) nullable(name string, v *string) {
+	o.name(name)
+	if v == nil {
+		o.b = append(o.b, "null"...)
+		return
+	}
+	o.b = appendText(o.b, *v)
+}
+
+// time is in the form of RFC 3339, of years with four digits.
+func (o *jsonObject) time(name string, t time.Time) {
+	o.name(name)
+	o.b = append(o.b, '"')
+	o.b = t.AppendFormat(o.b, time.RFC3339Nano)
+	o.b = append(o.b, '"')
+}
+
 func (o *jsonObject) bool(name string, v bool) {
 	o.name(name)
 	o.b = strconv.AppendBool(o.b, v)
@@ -56,6 +82,10 @@ func (o *jsonObject) bool(name string, v bool) {
 
 func (o *jsonObject) list(name string, list []string) {
 	o.name(name)
+	if list == nil {
+		o.b = append(o.b, "null"...)
+		return
+	}
 	o.b = append(o.b, '[')
 	for i, v := range list {
 		if i > 0 {

@@ -165,6 +165,16 @@ type pageMeta struct {
 	TotalResults int `json:"total_results"`
 }
 
+// appendJSON is part of [jsonAppender].
+func (m *pageMeta) appendJSON(b []byte) []byte {
+	o := beginObject(b)
+	o.count("page_number", m.PageNumber)
+	o.count("page_size", m.PageSize)
+	o.count("total_pages", m.TotalPages)
+	o.count("total_results", m.TotalResults)
+	return o.end()
+}
+
 // listQuery is the query of a list.
 type listQuery struct {
 	url.Values

@@ -37,6 +37,67 @@ type clientV2 struct {
 	SuspendedAt time.Time `json:"suspended_at,omitzero"`
 }
 
+// appendJSON is part of [jsonAppender].
+func (c *clientV2) appendJSON(b []byte) []byte {
+	o := beginObject(b)
+	o.text("record_type", c.RecordType)
+	o.text("client_id", c.ClientID)
+	o.text("name", c.Name)
+	o.text("org_id", c.OrgID)
+	o.text("user_id", c.UserID)
+	o.text("client_type", string(c.ClientType))
+	o.bool("require_pkce", c.RequirePKCE)
+	o.time("created_at", c.CreatedAt)
+	o.time("updated_at", c.UpdatedAt)
+	o.list("allowed_scopes", c.AllowedScopes)
+	o.list("allowed_grant_types", c.AllowedGrantTypes)
+	o.list("redirect_uris", c.RedirectURIs)
+	o.nullable("logo_uri", c.LogoURI)
+	o.nullable("tos_uri", c.TOSURI)
+	o.nullable("policy_uri", c.PolicyURI)
+	o.nullable("client_secret", c.ClientSecret)
+	if !c.SuspendedAt.IsZero() {
+		o.time("suspended_at", c.SuspendedAt)
+	}
+	return o.end()
+}
+
+// clientEnvelopeV2 is an [envelope] with a client.
+type clientEnvelopeV2 struct {
+	Data clientV2 `json:"data"`
+}
+
+// appendJSON is part of [jsonAppender].
+func (e *clientEnvelopeV2) appendJSON(b []byte) []byte {
+	o := beginObject(b)
+	o.name("data")
+	o.b = e.Data.appendJSON(o.b)
+	return o.end()
+}
+
+// clientListV2 is a [list] of clients.
+type clientListV2 struct {
+	Data []clientV2 `json:"data"`
+	Meta pageMeta   `json:"meta"`
+}
+
+// appendJSON is part of [jsonAppender].
+func (l *clientListV2) appendJSON(b []byte) []byte {
+	o := beginObject(b)
+	o.name("data")
+	o.b = append(o.b, '[')
+	for i := range l.Data {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		o.b = l.Data[i].appendJSON(o.b)
+	}
+	o.b = append(o.b, ']')
+	o.name("meta")
+	o.b = l.Meta.appendJSON(o.b)
+	return o.end()
+}
+
 // v2Client is the view of a client. A grant type that the server does not offer
 // is kept and not shown.
 func (v *managementV2) v2Client(c *oauthreg.Client) clientV2 {
@@ -94,7 +155,7 @@ func (v *managementV2) listClients(w http.ResponseWriter, r *http.Request, p *Pr
 	for i := range page.Clients {
 		data[i] = v.v2Client(&page.Clients[i])
 	}
-	writeJSON(w, http.StatusOK, list{data, q.meta(page.Total)})
+	writeJSON(w, http.StatusOK, &clientListV2{data, q.meta(page.Total)})
 	return nil
 }
 
@@ -164,7 +225,7 @@ func (v *managementV2) getClient(w http.ResponseWriter, r *http.Request, p *Prin
 	if notModified(w, r, clientETag(&c)) {
 		return nil
 	}
-	writeJSON(w, http.StatusOK, envelope{v.v2Client(&c)})
+	writeJSON(w, http.StatusOK, &clientEnvelopeV2{v.v2Client(&c)})
 	return nil
 }
 
@@ -206,7 +267,7 @@ func (v *managementV2) updateClient(w http.ResponseWriter, r *http.Request, p *P
 		return inV2(unlessChanged(version, err))
 	}
 	w.Header().Set("ETag", clientETag(&c))
-	writeJSON(w, http.StatusOK, envelope{v.v2Client(&c)})
+	writeJSON(w, http.StatusOK, &clientEnvelopeV2{v.v2Client(&c)})
 	return nil
 }
 
@@ -260,7 +321,7 @@ func (v *managementV2) switchClient(w http.ResponseWriter, r *http.Request, p *P
 		return unlessChanged(version, err)
 	}
 	w.Header().Set("ETag", clientETag(&c))
-	writeJSON(w, http.StatusOK, envelope{v.v2Client(&c)})
+	writeJSON(w, http.StatusOK, &clientEnvelopeV2{v.v2Client(&c)})
 	return nil
 }
 

@@ -21,20 +21,19 @@ func mount(server *handlers.Server, issuer, key string, home handlers.Principal,
 	}
 	guard := bearer.Middleware(bearer.Config{Verifier: server.Verifier(), Resource: issuer + "/api", ResourceMetadata: handlers.ResourceMetadataURL(issuer + "/api"), Logger: log})
 	mux := http.NewServeMux()
-	mux.Handle("/", server)
-	mux.Handle(u.Path+"/api/whoami", guard(http.HandlerFunc(whoami)))
-	management := handlers.ManagementConfig{Authenticate: server.AdminKey(key, home)}
-	mux.Handle(u.Path+"/v2/", server.ManagementV2(management))
-	mux.Handle(u.Path+"/api/v1/", server.ManagementProjects(management))
-	if figures == nil {
-		return mux, nil
+	handle := mux.Handle
+	if figures != nil {
+		console := server.Console(handlers.ConsoleConfig{Key: key, Home: home, Figures: figures})
+		mux.Handle(u.Path+"/admin", console) // whoever looks is not counted
+		mux.Handle(u.Path+"/admin/", console)
+		handle = func(pattern string, h http.Handler) { mux.Handle(pattern, figures.Count(h)) }
 	}
-	outer := http.NewServeMux()
-	console := server.Console(handlers.ConsoleConfig{Key: key, Home: home, Figures: figures})
-	outer.Handle(u.Path+"/admin", console)
-	outer.Handle(u.Path+"/admin/", console)
-	outer.Handle("/", figures.Count(mux)) // whoever looks is not counted
-	return outer, nil
+	handle("/", server)
+	handle(u.Path+"/api/whoami", guard(http.HandlerFunc(whoami)))
+	management := handlers.ManagementConfig{Authenticate: server.AdminKey(key, home)}
+	handle(u.Path+"/v2/", server.ManagementV2(management))
+	handle(u.Path+"/api/v1/", server.ManagementProjects(management))
+	return mux, nil
 }
 
 // whoami serves GET /api/whoami: what the access token says of its bearer.
