@@ -37,9 +37,9 @@ type sqliteDB struct {
 	writer *writer
 	sql    *statements
 
-	readers *sql.DB       // nil in memory
-	turns   chan struct{} // one for each connection that nobody reads with
-	shared  *sync.Mutex   // guards the connection of a database in memory
+	readers *sql.DB     // nil in memory
+	turns   turns       // of those who read
+	shared  *sync.Mutex // guards the connection of a database in memory
 
 	mu   sync.Mutex
 	idle []*readConn // those that nobody reads with
@@ -133,6 +133,7 @@ func openSQLite(dsn string, stmts *statements) (*sqliteDB, error) {
 		return nil, fmt.Errorf("storage: open database: %w", err)
 	}
 	n := min(max(runtime.GOMAXPROCS(0)*2, 4), 8)
+	first := min(max(runtime.GOMAXPROCS(0), 2), n)
 	r.SetMaxOpenConns(n)
 	r.SetMaxIdleConns(n)
 
@@ -141,11 +142,10 @@ func openSQLite(dsn string, stmts *statements) (*sqliteDB, error) {
 		writer:  newWriter(w, stmts, nil, newCheckpointer(log)),
 		sql:     stmts,
 		readers: r,
-		turns:   make(chan struct{}, n),
+		turns:   newTurns(first, n-first),
 	}
 	for range n {
 		db.idle = append(db.idle, new(readConn))
-		db.turns <- struct{}{}
 	}
 	// The writer comes first: it is the one that may turn on write-ahead logging.
 	// While another process does that, SQLite does not wait but says "locked".
@@ -219,13 +219,9 @@ func (db *sqliteDB) read(ctx context.Context, fn func(context.Context, conn) err
 }
 
 func (db *sqliteDB) readFile(ctx context.Context, fn func(context.Context, conn) error) (err error) {
-	select {
-	case _, open := <-db.turns:
-		if !open {
-			return errClosed
-		}
-	case <-ctx.Done():
-		return ctx.Err()
+	turn, err := db.turns.take(ctx)
+	if err != nil {
+		return err
 	}
 	r := db.takeReader()
 	// The drivers start a goroutine per statement to watch a context that can
@@ -236,6 +232,7 @@ func (db *sqliteDB) readFile(ctx context.Context, fn func(context.Context, conn)
 			_ = r.disconnect()
 		}
 		db.giveReader(r)
+		turn <- struct{}{}
 	}()
 	if err := r.connect(ctx, db.readers); err != nil {
 		return db.sql.d.classify(err)
@@ -278,9 +275,8 @@ func (db *sqliteDB) takeReader() *readConn {
 
 func (db *sqliteDB) giveReader(r *readConn) {
 	db.mu.Lock()
+	defer db.mu.Unlock()
 	db.idle = append(db.idle, r)
-	db.mu.Unlock()
-	db.turns <- struct{}{}
 }
 
 // closeReaders waits for those who read. Who comes later gets no turn.
@@ -291,11 +287,10 @@ func (db *sqliteDB) closeReaders() error {
 		return nil
 	}
 	db.closed = true
+	db.turns.close()
 	var errs []error
-	for range cap(db.turns) {
-		<-db.turns
-		errs = append(errs, db.takeReader().disconnect())
+	for _, r := range db.idle { // all of them: nobody reads
+		errs = append(errs, r.disconnect())
 	}
-	close(db.turns)
 	return errors.Join(errs...)
 }
