@@ -237,7 +237,7 @@ func (w *writer) connect(ctx context.Context) error {
 		return err
 	}
 	// The cache keeps the upper part of the indexes.
-	for _, pragma := range []string{fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", foldLate), "PRAGMA cache_size = -16384"} {
+	for _, pragma := range []string{fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", foldLate), "PRAGMA cache_size = -4096"} {
 		if _, err := cn.ExecContext(ctx, pragma); err != nil {
 			cn.Close()
 			return err
