@@ -167,7 +167,12 @@ func TestBackupUnderLoad(t *testing.T) {
 				wg.Wait()
 				return logins, machine
 			}
-			logins, machine := load(func() { time.Sleep(300 * time.Millisecond) }) // for the load
+			// Long enough for something to check, however busy the machine is.
+			logins, machine := load(func() {
+				for began := time.Now(); c.answers.Load() < 80 && time.Since(began) < startTimeout; {
+					time.Sleep(10 * time.Millisecond)
+				}
+			})
 			var file string
 			load(func() { file = k.save(t) })
 			bare.CloseIdleConnections()
