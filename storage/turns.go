@@ -36,20 +36,18 @@ func (t turns) take(ctx context.Context) (give chan<- struct{}, err error) {
 	}
 	late := time.NewTimer(patience)
 	defer late.Stop()
-	select {
-	case _, open := <-t.first:
-		return t.ofFirst(open)
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-late.C:
-	}
-	select {
-	case _, open := <-t.first:
-		return t.ofFirst(open)
-	case <-t.more:
-		return t.more, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	var more chan struct{} // nil, from which nothing comes, until it is late
+	for {
+		select {
+		case _, open := <-t.first:
+			return t.ofFirst(open)
+		case <-more:
+			return more, nil
+		case <-late.C:
+			more = t.more
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 }
 
