@@ -34,7 +34,7 @@ $(LINT): .ci/golangci-lint.version
 	GOBIN=$(LINT_DIR) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
 fuzz:
-	.ci/fuzz 10s
+	.ci/fuzz 10000
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
